@@ -1,1 +1,23 @@
-//! Placeholder.
+//! SASL as the receiving entity sees it (RFC 4422, RFC 5802, RFC 7677), as step machines.
+//!
+//! A [`Negotiation`] is fed the client's messages and says what is wanted next: a challenge to send, the stored
+//! credentials of an account, a slow password check, or the verdict. It reads no store, no clock and no random source.
+//!
+//! All three SCRAM keys are made whenever a password is set, since none can be derived from another; nothing that would
+//! let its reader log in is kept (only StoredKey and ServerKey). An unknown account walks through the same messages as a
+//! known one, with a salt that is stable for its name.
+//!
+//! Deliberately absent: DIGEST-MD5, CRAM-MD5, GSSAPI; tls-unique (RFC 9266 replaces it).
+
+mod base64;
+mod credentials;
+mod mechanism;
+mod negotiation;
+mod password;
+mod scram;
+
+pub use self::base64::{decode, encode};
+pub use credentials::{Credentials, DecoySecret, ScramKeys, DEFAULT_ITERATIONS};
+pub use mechanism::{ChannelBinding, ChannelBindings, Hash, Mechanism, Offer};
+pub use negotiation::{Failure, Lookup, Negotiation, Step, Success, Verdict};
+pub use password::{prepare_password, Password, PasswordError};
