@@ -1,1 +1,36 @@
-//! Placeholder.
+//! Storage, by domain: traits, record types, and the suite every backend passes.
+//!
+//! A future returned by a writing method resolves when the write is committed (survives kill -9; with
+//! `durability = "full"` power loss too). Writes of one caller are applied in the order in which the methods were
+//! *called*, not in which their futures were polled: every implementation queues the write before it returns the future.
+//!
+//! Deliberately absent: protocol rules. A backend knows neither what a subscription means nor who may read what.
+
+mod accounts;
+mod error;
+mod offline;
+mod rosters;
+mod secrets;
+pub mod suite;
+mod xml;
+
+pub use accounts::{Account, AccountId, AccountState, Accounts, NewAccount};
+pub use error::{Error, Result};
+pub use offline::{Offline, OfflineId, OfflineMessage, OfflineStored};
+pub use rosters::{RosterRecord, Rosters, StoredRoster, StoredSubscription};
+pub use secrets::Secrets;
+pub use xml::{AccountXml, XmlKind};
+
+use std::future::Future;
+use std::pin::Pin;
+
+/// What every method returns.
+pub type Pending<T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'static>>;
+
+/// A whole store.
+pub trait Store: Accounts + Rosters + Offline + AccountXml + Secrets + Send + Sync + 'static {
+    /// Finishes what is queued and closes; later calls fail with [`Error::Closed`].
+    fn close(&self) -> Pending<()>;
+    /// A line for `status`: engine, version, path, size in bytes, queue length.
+    fn describe(&self) -> String;
+}

@@ -1,0 +1,46 @@
+//! Messages for those who are away (XEP-0160).
+
+use crate::{AccountId, Pending};
+
+/// Grows with each stored message; the order of delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OfflineId(pub i64);
+
+/// One kept message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfflineMessage {
+    /// Position.
+    pub id: OfflineId,
+    /// When it was accepted: milliseconds since the Unix epoch.
+    pub at: u64,
+    /// The stanza as XML that stands by itself (`Stanza::to_xml`).
+    pub stanza: Vec<u8>,
+}
+
+/// What became of a message to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OfflineStored {
+    /// Committed.
+    Stored(OfflineId),
+    /// The account is at its bound; nothing was written.
+    Full,
+}
+
+/// Storage of messages for those who are away.
+pub trait Offline {
+    /// Keeps a message unless the account would pass `max_messages` or `max_bytes`.
+    fn append_offline(
+        &self,
+        id: AccountId,
+        at: u64,
+        stanza: Vec<u8>,
+        max_messages: u64,
+        max_bytes: u64,
+    ) -> Pending<OfflineStored>;
+    /// The oldest messages after `after`, at most `limit`. Sees every append that was called before it.
+    fn offline(&self, id: AccountId, after: Option<OfflineId>, limit: usize) -> Pending<Vec<OfflineMessage>>;
+    /// Removes messages up to and including `up_to`: called when they were handed to the client.
+    fn remove_offline(&self, id: AccountId, up_to: OfflineId) -> Pending<()>;
+    /// How many are kept.
+    fn count_offline(&self, id: AccountId) -> Pending<u64>;
+}
