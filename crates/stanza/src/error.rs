@@ -1,5 +1,6 @@
 //! Stanza errors (RFC 6120 §8.3).
 
+use crate::ns;
 use stonechat_xml::Element;
 
 /// RFC 6120 §8.3.2.
@@ -11,6 +12,30 @@ pub enum ErrorType {
     Continue,
     Modify,
     Wait,
+}
+
+impl ErrorType {
+    /// The value of the `type` attribute.
+    pub fn name(self) -> &'static str {
+        match self {
+            ErrorType::Auth => "auth",
+            ErrorType::Cancel => "cancel",
+            ErrorType::Continue => "continue",
+            ErrorType::Modify => "modify",
+            ErrorType::Wait => "wait",
+        }
+    }
+    /// By the value of the `type` attribute.
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "auth" => Some(ErrorType::Auth),
+            "cancel" => Some(ErrorType::Cancel),
+            "continue" => Some(ErrorType::Continue),
+            "modify" => Some(ErrorType::Modify),
+            "wait" => Some(ErrorType::Wait),
+            _ => None,
+        }
+    }
 }
 
 macro_rules! conditions {
@@ -71,7 +96,12 @@ pub struct StanzaError {
 impl StanzaError {
     /// With the recommended type and no text.
     pub fn new(condition: StanzaCondition) -> Self {
-        StanzaError { error_type: condition.default_type(), condition, text: None, application: None }
+        StanzaError {
+            error_type: condition.default_type(),
+            condition,
+            text: None,
+            application: None,
+        }
     }
     /// With a text.
     #[must_use]
@@ -93,11 +123,51 @@ impl StanzaError {
     }
     /// `<error/>` in the given content namespace (as a tree: always `jabber:client`).
     pub fn to_element(&self) -> Element {
-        todo!()
+        let mut error = Element::new("error", ns::CLIENT)
+            .with_attribute("type", self.error_type.name())
+            .with_child(Element::new(self.condition.name(), ns::STANZA_ERRORS));
+        if let Some(text) = &self.text {
+            let mut element = Element::new("text", ns::STANZA_ERRORS).with_text(text.as_ref());
+            element.set_attribute(ns::XML, "lang", "en");
+            error = error.with_child(element);
+        }
+        match &self.application {
+            Some(application) => error.with_child(Element::clone(application)),
+            None => error,
+        }
     }
-    /// Reads an `<error/>`.
-    pub fn from_element(_element: &Element) -> Option<StanzaError> {
-        todo!()
+    /// Reads an `<error/>`; `None` when the element is something else.
+    ///
+    /// Lenient towards old peers: an unknown or missing condition reads as `undefined-condition` and an unknown or missing
+    /// type as the one that the RFC recommends for the condition (RFC 6120 §8.3.2: "MUST", §8.3.3).
+    pub fn from_element(element: &Element) -> Option<StanzaError> {
+        if element.name() != "error" {
+            return None;
+        }
+        let condition = element
+            .children()
+            .filter(|child| child.namespace() == ns::STANZA_ERRORS)
+            .find_map(|child| StanzaCondition::from_name(child.name()))
+            .unwrap_or(StanzaCondition::UndefinedCondition);
+        let error_type = element
+            .attribute("type")
+            .and_then(ErrorType::from_name)
+            .unwrap_or_else(|| condition.default_type());
+        let text = element
+            .child("text", ns::STANZA_ERRORS)
+            .map(|text| text.text().into());
+        let application = element
+            .children()
+            .find(|child| {
+                child.namespace() != ns::STANZA_ERRORS && !ns::is_content(child.namespace())
+            })
+            .map(|child| Box::new(child.clone()));
+        Some(StanzaError {
+            error_type,
+            condition,
+            text,
+            application,
+        })
     }
 }
 

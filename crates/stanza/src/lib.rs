@@ -11,8 +11,10 @@ mod error;
 mod head;
 pub mod ns;
 mod parse;
+mod payload;
 mod stanza;
 mod stream_error;
+mod write;
 
 pub use error::{ErrorType, StanzaCondition, StanzaError};
 pub use head::{Head, IqType, Kind, MessageType, PresenceType, StanzaType};

@@ -2,6 +2,15 @@
 
 #![allow(missing_docs, reason = "each constant is its own documentation")]
 
+/// Stands in [`crate::ChildRef::namespace`] for a child in no namespace (`xmlns=''`), because the empty text means the
+/// content namespace there. It is no namespace that anything is defined in.
+pub const NO_NAMESPACE: &str = "#no-namespace";
+
+/// Whether a namespace name is the content namespace of some kind of stream (RFC 6120 §4.8.2, XEP-0114).
+pub fn is_content(namespace: &str) -> bool {
+    matches!(namespace, CLIENT | SERVER | COMPONENT)
+}
+
 pub const CLIENT: &str = "jabber:client";
 pub const SERVER: &str = "jabber:server";
 pub const COMPONENT: &str = "jabber:component:accept";

@@ -1,8 +1,10 @@
 //! The stanza itself.
 
-use crate::{Head, Kind, StanzaError, StanzaType};
+use crate::payload::{PayloadBuilder, slice, slice_of};
+use crate::{Head, IqType, Kind, StanzaError, StanzaType, ns};
 use bytes::Bytes;
 use smallvec::SmallVec;
+use std::sync::Arc;
 use stonechat_jid::Jid;
 use stonechat_xml::{Element, Span, Text};
 
@@ -21,9 +23,9 @@ impl ContentNamespace {
     /// The namespace name.
     pub fn as_str(self) -> &'static str {
         match self {
-            ContentNamespace::Client => crate::ns::CLIENT,
-            ContentNamespace::Server => crate::ns::SERVER,
-            ContentNamespace::Component => crate::ns::COMPONENT,
+            ContentNamespace::Client => ns::CLIENT,
+            ContentNamespace::Server => ns::SERVER,
+            ContentNamespace::Component => ns::COMPONENT,
         }
     }
 }
@@ -40,12 +42,23 @@ pub struct ChildRef {
     pub span: Span,
 }
 
+/// The index of direct children, shared.
+pub(crate) type Children = Arc<SmallVec<[ChildRef; 4]>>;
+
 /// A stanza. Cloning shares the payload and the index.
 #[derive(Clone)]
 pub struct Stanza {
     pub(crate) head: Head,
     pub(crate) payload: Bytes,
-    pub(crate) children: std::sync::Arc<SmallVec<[ChildRef; 4]>>,
+    pub(crate) children: Children,
+}
+
+impl ChildRef {
+    /// Whether the child has this name and namespace (empty namespace: the content namespace).
+    pub fn is(&self, name: &str, namespace: &str) -> bool {
+        self.name.as_bytes().as_ref() == name.as_bytes()
+            && self.namespace.as_bytes().as_ref() == namespace.as_bytes()
+    }
 }
 
 impl Stanza {
@@ -97,19 +110,31 @@ impl Stanza {
     }
     /// Whether there is a child of that name and namespace (empty namespace: the content namespace).
     pub fn has_child(&self, name: &str, namespace: &str) -> bool {
-        self.children.iter().any(|c| &*c.name == name && &*c.namespace == namespace)
+        self.find_child(name, namespace).is_some()
+    }
+    /// The first child of that name and namespace, in the index (empty namespace: the content namespace).
+    pub fn find_child(&self, name: &str, namespace: &str) -> Option<&ChildRef> {
+        self.children.iter().find(|child| child.is(name, namespace))
     }
     /// The first such child as a tree. A child in the content namespace comes in `jabber:client`.
-    pub fn child(&self, _name: &str, _namespace: &str) -> Option<Element> {
-        todo!()
+    pub fn child(&self, name: &str, namespace: &str) -> Option<Element> {
+        self.find_child(name, namespace)
+            .and_then(|child| self.child_element(child))
+    }
+    /// One child of the index as a tree (content namespace: `jabber:client`).
+    pub fn child_element(&self, child: &ChildRef) -> Option<Element> {
+        Element::parse(slice_of(&self.payload, child.span), ns::CLIENT).ok()
     }
     /// The bytes of one child, as they stand in the payload.
-    pub fn child_bytes(&self, _child: &ChildRef) -> Bytes {
-        todo!()
+    pub fn child_bytes(&self, child: &ChildRef) -> Bytes {
+        slice(&self.payload, child.span)
     }
     /// All children as trees (content namespace: `jabber:client`).
     pub fn elements(&self) -> Vec<Element> {
-        todo!()
+        self.children
+            .iter()
+            .filter_map(|child| self.child_element(child))
+            .collect()
     }
     /// The payload bytes.
     pub fn payload(&self) -> &Bytes {
@@ -121,42 +146,109 @@ impl Stanza {
     }
     /// Cuts the children for which the predicate says `Removed` (by span; shares the payload when none goes).
     #[must_use]
-    pub fn without_children(self, _remove: impl FnMut(&Stanza, &ChildRef) -> Keep) -> Stanza {
-        todo!()
+    pub fn without_children(self, mut remove: impl FnMut(&Stanza, &ChildRef) -> Keep) -> Stanza {
+        let verdicts: SmallVec<[Keep; 16]> = self
+            .children
+            .iter()
+            .map(|child| remove(&self, child))
+            .collect();
+        if !verdicts.contains(&Keep::Removed) {
+            return self;
+        }
+        let mut builder = PayloadBuilder::default();
+        let mut done = 0;
+        for (child, verdict) in self.children.iter().zip(&verdicts) {
+            builder.push_between(slice_of(
+                &self.payload,
+                Span {
+                    start: done,
+                    end: child.span.start,
+                },
+            ));
+            done = child.span.end;
+            if *verdict == Keep::Kept {
+                builder.push_child(
+                    child.namespace.clone(),
+                    child.name.clone(),
+                    slice_of(&self.payload, child.span),
+                );
+            }
+        }
+        builder.push_between(slice_of(
+            &self.payload,
+            Span {
+                start: done,
+                end: u32::MAX,
+            },
+        ));
+        let (payload, children) = builder.finish();
+        Stanza {
+            head: self.head,
+            payload,
+            children,
+        }
     }
     /// Appends a child.
     #[must_use]
-    pub fn with_appended(self, _child: Element) -> Stanza {
-        todo!()
+    pub fn with_appended(self, child: Element) -> Stanza {
+        let mut builder = PayloadBuilder::default();
+        builder.push_payload(&self);
+        builder.push_element(&child);
+        let (payload, children) = builder.finish();
+        Stanza {
+            head: self.head,
+            payload,
+            children,
+        }
     }
-    /// The error code's name of an `error` stanza's `<error/>`, when there is one.
+    /// What the `<error/>` of an `error` stanza says; `None` when it is no error stanza or has no such child.
     pub fn error(&self) -> Option<StanzaError> {
-        todo!()
-    }
-    /// Appends the stanza as XML for a stream whose default namespace is `namespace` (nothing is declared on the start tag).
-    pub fn write(&self, _namespace: ContentNamespace, _out: &mut Vec<u8>) {
-        todo!()
-    }
-    /// As [`Stanza::write`], with `to` and `from` replaced: what a fan-out uses, so that no head is cloned per copy.
-    pub fn write_addressed(&self, _from: Option<&Jid>, _to: Option<&Jid>, _namespace: ContentNamespace, _out: &mut Vec<u8>) {
-        todo!()
+        if !self.head.stanza_type.is_error() {
+            return None;
+        }
+        StanzaError::from_element(&self.child("error", "")?)
     }
     /// The reply skeleton to an IQ: `result`, addresses swapped, same id.
-    pub fn iq_result(&self, _payload: Option<Element>) -> Stanza {
-        todo!()
+    pub fn iq_result(&self, payload: Option<Element>) -> Stanza {
+        self.reply(
+            StanzaType::Iq(IqType::Result),
+            Stanza::build(self.head.stanza_type, payload),
+        )
     }
     /// The error reply: type `error`, addresses swapped, same id; the original payload is included for an IQ, left out
     /// for messages and presences. `None` when the stanza is itself an error or an IQ result (never answered).
-    pub fn error_reply(&self, _error: &StanzaError) -> Option<Stanza> {
-        todo!()
+    pub fn error_reply(&self, error: &StanzaError) -> Option<Stanza> {
+        // RFC 6120 §8.3.1: an error is never answered with an error.
+        self.head
+            .stanza_type
+            .is_answerable()
+            .then(|| self.error_reply_unchecked(error))
     }
-    /// Parses a stored or literal stanza that stands by itself (default namespace `jabber:client` assumed when absent).
-    pub fn parse(_xml: &[u8]) -> Result<Stanza, crate::AcceptError> {
-        todo!()
+
+    /// The error reply to whatever this is; the caller has decided that it may be answered.
+    pub(crate) fn error_reply_unchecked(&self, error: &StanzaError) -> Stanza {
+        let mut builder = PayloadBuilder::default();
+        if self.kind() == Kind::Iq {
+            builder.push_payload(self);
+        }
+        builder.push_element(&error.to_element());
+        let (payload, children) = builder.finish();
+        self.reply(
+            self.head.stanza_type.to_error(),
+            Stanza {
+                head: Head::new(self.head.stanza_type),
+                payload,
+                children,
+            },
+        )
     }
-    /// The stanza as XML by itself, `xmlns="jabber:client"` declared: what the store keeps.
-    pub fn to_xml(&self) -> Vec<u8> {
-        todo!()
+
+    fn reply(&self, stanza_type: StanzaType, mut reply: Stanza) -> Stanza {
+        reply.head.stanza_type = stanza_type;
+        reply.head.to = self.head.from.clone();
+        reply.head.from = self.head.to.clone();
+        reply.head.id = self.head.id.clone();
+        reply
     }
 }
 
@@ -172,6 +264,9 @@ pub enum Keep {
 impl std::fmt::Debug for Stanza {
     /// The head only: bodies never reach a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stanza").field("head", &self.head).field("payload_bytes", &self.payload.len()).finish()
+        f.debug_struct("Stanza")
+            .field("head", &self.head)
+            .field("payload_bytes", &self.payload.len())
+            .finish()
     }
 }

@@ -1,5 +1,7 @@
 //! Stream errors (RFC 6120 §4.9).
 
+use crate::ns;
+
 macro_rules! conditions {
     ($($name:ident => $text:literal;)*) => {
         /// The defined conditions of RFC 6120 §4.9.3.
@@ -55,7 +57,10 @@ pub struct StreamError {
 impl StreamError {
     /// Without text.
     pub fn new(condition: StreamCondition) -> Self {
-        StreamError { condition, text: None }
+        StreamError {
+            condition,
+            text: None,
+        }
     }
     /// With text.
     #[must_use]
@@ -64,8 +69,20 @@ impl StreamError {
         self
     }
     /// Appends `<stream:error>…</stream:error>` for a stream on which the prefix `stream` is bound.
-    pub fn write(&self, _out: &mut Vec<u8>) {
-        todo!()
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"<stream:error><");
+        out.extend_from_slice(self.condition.name().as_bytes());
+        out.extend_from_slice(b" xmlns='");
+        out.extend_from_slice(ns::STREAM_ERRORS.as_bytes());
+        out.extend_from_slice(b"'/>");
+        if let Some(text) = &self.text {
+            out.extend_from_slice(b"<text xmlns='");
+            out.extend_from_slice(ns::STREAM_ERRORS.as_bytes());
+            out.extend_from_slice(b"' xml:lang='en'>");
+            stonechat_xml::escape_text(text, out);
+            out.extend_from_slice(b"</text>");
+        }
+        out.extend_from_slice(b"</stream:error>");
     }
 }
 
