@@ -1,1 +1,24 @@
-//! Placeholder.
+//! Listeners, TLS, and the drivers that run stream machines on sockets.
+//!
+//! [`link`] is one connection's two halves behind one lock: its TLS session and its outbox. Whoever routes a stanza to a
+//! connection seals it and writes it to the socket from its own task when the socket takes it ([`Link::flush`]), so a
+//! message costs one wake-up, not two; only what the socket does not take wakes the connection's own driver.
+//!
+//! Deliberately absent: XMPP rules (those are the machines' and the router's).
+
+mod accept;
+mod bucket;
+mod certificates;
+mod client;
+mod link;
+mod listener;
+mod pool;
+mod tls;
+mod verify;
+
+pub use accept::{AddressLimits, Addresses};
+pub use certificates::{CertificateError, Certificates, CertifiedDomain};
+pub use client::{serve_client, ClientFront, ClientLimits, ClientTransport};
+pub use link::{Link, LinkLimits};
+pub use verify::{CertificateVerdict, Roots};
+pub use listener::{bind, Listener, ListenerError};

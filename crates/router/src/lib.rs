@@ -1,1 +1,43 @@
-//! Placeholder.
+//! Hosts, accounts, sessions and the pipeline between them.
+//!
+//! A stanza enters at [`ClientSession::accept`] or [`Router::accept_remote`], and leaves through an [`Outbox`] (a bound
+//! session's connection), the [`Remote`] (another domain's queue), an extension's IQ handler, or the store. In between one
+//! pure function, `stonechat_im::plan`, decides where a message goes; nothing here decides again.
+//!
+//! Everything about one account (its sessions, its roster) is behind one short critical section, [`account`]. No two of
+//! them are ever held at once: what one account's step wants done to another leaves it as an effect and is routed after
+//! the lock is released. No lock is held across an await.
+//!
+//! Deliberately absent: SQL, TLS, sockets. Time, randomness, storage and the network come in as traits.
+
+mod account;
+mod clock;
+mod context;
+mod effects;
+mod error;
+mod extension;
+mod hosts;
+mod inspect;
+mod iq;
+mod outbox;
+mod presence;
+mod registry;
+mod remote;
+mod roster;
+mod route;
+mod router;
+mod session;
+mod settings;
+
+pub use clock::{Clock, Random, SystemClock};
+pub use context::{AccountPresence, Context, Relation};
+pub use error::{AccountError, BindError};
+pub use extension::{Extension, Info, IqAnswer, IqHandler, IqKind, IqRequest, IqTarget, Place, Registrar};
+pub use hosts::Hosts;
+pub use inspect::{Killed, SessionView};
+pub use outbox::{Delivery, Outbox, Pushed, Turn};
+pub use registry::{DoubleClaim, Registry};
+pub use remote::{NoRemote, Remote};
+pub use router::{Parts, Router};
+pub use session::{ClientSession, Commits, SessionFacts, SessionId};
+pub use settings::{OfflineLimits, RegistrationMode, Settings};

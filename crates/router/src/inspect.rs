@@ -1,0 +1,61 @@
+//! What administrators may see of the router.
+
+use crate::{Router, SessionId};
+use std::time::Duration;
+use stonechat_jid::{BareJid, FullJid};
+use stonechat_stanza::StreamCondition;
+
+/// One bound session.
+#[derive(Clone, Debug)]
+pub struct SessionView {
+    /// Its number since the start.
+    pub id: SessionId,
+    /// Its address.
+    pub jid: FullJid,
+    /// When it was bound, since the Unix epoch.
+    pub since: Duration,
+    /// The peer's network address and the kind of connection.
+    pub connection: String,
+    /// Priority of its presence; `None` while it is not available.
+    pub priority: Option<i8>,
+    /// Bytes queued for it.
+    pub queued_bytes: usize,
+}
+
+impl Router {
+    /// Every bound session, in order of address.
+    pub fn sessions(&self) -> Vec<SessionView> {
+        let mut views: Vec<SessionView> = self.inner.shards.all().iter().flat_map(|cell| cell.views()).collect();
+        views.sort_by(|a, b| a.jid.cmp(&b.jid));
+        views
+    }
+
+    /// Ends one session with a stream error. `false` when there is none of that address.
+    pub fn kill_session(&self, jid: &FullJid, condition: StreamCondition) -> Killed {
+        let Some(cell) = self.inner.shards.find(&jid.to_bare()) else { return Killed::NotFound };
+        cell.close_session(jid, condition)
+    }
+
+    /// Ends every session of an account with a stream error.
+    pub fn end_sessions(&self, jid: &BareJid, condition: StreamCondition) {
+        if let Some(cell) = self.inner.shards.find(jid) {
+            cell.close_sessions(condition);
+        }
+    }
+
+    /// Ends every session: what shutdown does.
+    pub fn end_all_sessions(&self, condition: StreamCondition) {
+        for cell in self.inner.shards.all() {
+            cell.close_sessions(condition);
+        }
+    }
+}
+
+/// Whether a session was found to be ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Killed {
+    /// Its stream is being closed.
+    Ended,
+    /// There is none of that address.
+    NotFound,
+}

@@ -1,0 +1,93 @@
+//! The immutable tables that extensions' declarations become at start.
+
+use crate::extension::{Declared, FeatureFn, FormFn};
+use crate::{Info, IqHandler, IqKind, Place, Registrar};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+type IqKey = (Place, IqKind, &'static str, &'static str);
+
+/// Which IQs somebody answers, what disco shows, which stream features there are.
+pub struct Registry {
+    pub(crate) infos: Vec<Info>,
+    pub(crate) features: Vec<(Place, &'static str)>,
+    pub(crate) identities: Vec<(Place, &'static str, &'static str)>,
+    pub(crate) forms: Vec<FormFn>,
+    iq: HashMap<&'static str, Vec<(IqKey, Arc<dyn IqHandler>)>>,
+    pub(crate) registration: Option<Arc<dyn IqHandler>>,
+    pub(crate) before_authentication: Vec<FeatureFn>,
+    pub(crate) after_authentication: Vec<FeatureFn>,
+}
+
+/// Two extensions claimed the same thing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("two extensions answer {kind:?} of <{name} xmlns='{namespace}'/> at {place:?}")]
+pub struct DoubleClaim {
+    place: Place,
+    kind: IqKind,
+    namespace: &'static str,
+    name: &'static str,
+}
+
+impl Registry {
+    /// Builds the tables.
+    pub fn build(registrar: Registrar) -> Result<Registry, DoubleClaim> {
+        let Declared {
+            infos,
+            mut features,
+            identities,
+            forms,
+            iq: claims,
+            registration,
+            before_authentication,
+            after_authentication,
+        } = registrar.declared;
+        features.sort_unstable_by_key(|(place, feature)| (*place == Place::Account, *feature));
+        features.dedup();
+        let mut iq: HashMap<&'static str, Vec<(IqKey, Arc<dyn IqHandler>)>> = HashMap::new();
+        for (place, kind, namespace, name, handler) in claims {
+            let key = (place, kind, namespace, name);
+            let row = iq.entry(namespace).or_default();
+            if row.iter().any(|(other, _)| *other == key) {
+                return Err(DoubleClaim { place, kind, namespace, name });
+            }
+            row.push((key, handler));
+        }
+        Ok(Registry {
+            infos,
+            features,
+            identities,
+            forms,
+            iq,
+            registration,
+            before_authentication,
+            after_authentication,
+        })
+    }
+
+    pub(crate) fn handler(
+        &self,
+        place: Place,
+        kind: IqKind,
+        namespace: &str,
+        name: &str,
+    ) -> Option<&Arc<dyn IqHandler>> {
+        let row = self.iq.get(namespace)?;
+        row.iter().find(|((p, k, _, n), _)| *p == place && *k == kind && *n == name).map(|(_, handler)| handler)
+    }
+
+    /// What is installed, in order of number.
+    pub fn infos(&self) -> Vec<Info> {
+        let mut infos = self.infos.clone();
+        infos.sort_by_key(|info| info.xep);
+        infos
+    }
+    /// disco#info features at a place, sorted.
+    pub fn features(&self, place: Place) -> impl Iterator<Item = &'static str> + '_ {
+        self.features.iter().filter(move |(p, _)| *p == place).map(|(_, feature)| *feature)
+    }
+    /// disco#info identities (category, type) at a place.
+    pub fn identities(&self, place: Place) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {
+        self.identities.iter().filter(move |(p, _, _)| *p == place).map(|(_, category, kind)| (*category, *kind))
+    }
+}
