@@ -1,4 +1,4 @@
-//! SASL as the receiving entity sees it (RFC 4422, RFC 5802, RFC 7677), as step machines.
+//! SASL as the receiving entity sees it (RFC 4422, RFC 5802, RFC 7677), as step machines; [`client`] has the other side.
 //!
 //! A [`Negotiation`] is fed the client's messages and says what is wanted next: a challenge to send, the stored
 //! credentials of an account, a slow password check, or the verdict. It reads no store, no clock and no random source.
@@ -10,14 +10,17 @@
 //! Deliberately absent: DIGEST-MD5, CRAM-MD5, GSSAPI; tls-unique (RFC 9266 replaces it).
 
 mod base64;
+pub mod client;
 mod credentials;
+mod hash;
 mod mechanism;
+mod message;
 mod negotiation;
 mod password;
 mod scram;
 
 pub use self::base64::{decode, encode};
-pub use credentials::{Credentials, DecoySecret, ScramKeys, DEFAULT_ITERATIONS};
+pub use credentials::{Credentials, DEFAULT_ITERATIONS, DecoySecret, ScramKeys};
 pub use mechanism::{ChannelBinding, ChannelBindings, Hash, Mechanism, Offer};
 pub use negotiation::{Failure, Lookup, Negotiation, Step, Success, Verdict};
-pub use password::{prepare_password, Password, PasswordError};
+pub use password::{Password, PasswordError, prepare_password};

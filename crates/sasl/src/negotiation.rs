@@ -1,6 +1,22 @@
 //! One authentication exchange.
+//!
+//! The steps of RFC 4422 §3 as the receiving entity takes them. What needs the outside (the account, a slow hash, a
+//! certificate) leaves as a [`Step`] and comes back by a method; a call that does not fit the state ends the exchange.
+//! Whatever ended it, nothing of it can be used again.
+//!
+//! Who may act as whom is not decided here: the authorization identity is handed on ([`Success::authzid`]), since the
+//! addresses of accounts are known to the stream alone. How often somebody may try is counted there too.
 
-use crate::{ChannelBindings, Credentials, DecoySecret, Mechanism, Offer, Password};
+use std::fmt;
+
+use subtle::Choice;
+
+use crate::message::{Plain, text};
+use crate::scram::{Binding, Challenge, Opening, Terms};
+use crate::{ChannelBindings, Credentials, DecoySecret, Hash, Mechanism, Offer, Password};
+
+/// The least bytes of randomness in our half of a nonce.
+const SHORTEST_NONCE: usize = 18;
 
 /// The failure conditions of RFC 6120 §6.5.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,22 +59,46 @@ pub enum Failure {
 impl Failure {
     /// The element name of the condition.
     pub fn condition(self) -> &'static str {
-        todo!()
+        match self {
+            Failure::Aborted => "aborted",
+            Failure::AccountDisabled => "account-disabled",
+            Failure::CredentialsExpired => "credentials-expired",
+            Failure::EncryptionRequired => "encryption-required",
+            Failure::IncorrectEncoding => "incorrect-encoding",
+            Failure::InvalidAuthzid => "invalid-authzid",
+            Failure::InvalidMechanism => "invalid-mechanism",
+            Failure::MalformedRequest => "malformed-request",
+            Failure::MechanismTooWeak => "mechanism-too-weak",
+            Failure::NotAuthorized => "not-authorized",
+            Failure::TemporaryAuthFailure => "temporary-auth-failure",
+        }
     }
 }
 
 /// What the exchange established.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Success {
     /// The simple user name (a localpart as the client wrote it, not prepared), or for EXTERNAL the identity asserted
     /// (empty when the client left it out).
     pub username: String,
+    /// Whom the client wants to act as, as it wrote it, when it named somebody (RFC 6120 §6.3.8). The stream prepares it
+    /// and compares it with the bare address of the account; anything else is [`Failure::InvalidAuthzid`]. Always `None`
+    /// for EXTERNAL, whose identity [`Step::CheckExternal`] had judged.
+    pub authzid: Option<String>,
     /// Data to send with success (SCRAM's server signature).
     pub data: Option<Vec<u8>>,
 }
 
+impl fmt::Debug for Success {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Success")
+            .field("username", &self.username)
+            .field("authzid", &self.authzid)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What is wanted next.
-#[derive(Debug)]
 pub enum Step {
     /// Look up the credentials of this user (not prepared) and call [`Negotiation::credentials`].
     NeedCredentials {
@@ -87,10 +127,17 @@ pub enum Step {
     Failure(Failure),
 }
 
-/// The state of one exchange on one stream.
-#[derive(Debug)]
-pub struct Negotiation {
-    _mechanism: Mechanism,
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::NeedCredentials { username } => write!(f, "NeedCredentials({username:?})"),
+            Step::CheckPassword { .. } => f.write_str("CheckPassword(..)"),
+            Step::CheckExternal { identity } => write!(f, "CheckExternal({identity:?})"),
+            Step::Challenge(_) => f.write_str("Challenge(..)"),
+            Step::Success(success) => success.fmt(f),
+            Step::Failure(failure) => write!(f, "Failure({})", failure.condition()),
+        }
+    }
 }
 
 /// Whether the account that was looked up may log in.
@@ -106,38 +153,290 @@ pub enum Lookup {
     Unavailable,
 }
 
+/// What an account that was looked up turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Active,
+    Locked,
+    /// There is none, or it has no keys for this mechanism.
+    Decoy,
+}
+
+impl Standing {
+    /// Whether a proof can be good at all.
+    pub(crate) fn exists(self) -> Choice {
+        Choice::from(u8::from(self != Standing::Decoy))
+    }
+
+    /// What those who proved the password are told.
+    pub(crate) fn judge(self) -> Result<(), Failure> {
+        match self {
+            Standing::Active => Ok(()),
+            Standing::Locked => Err(Failure::AccountDisabled),
+            Standing::Decoy => Err(Failure::NotAuthorized),
+        }
+    }
+}
+
+/// The state of one exchange on one stream.
+pub struct Negotiation {
+    mechanism: Mechanism,
+    decoy: DecoySecret,
+    state: State,
+}
+
+/// Where an exchange is. The first message may come with `<auth/>` or after an empty challenge, once.
+enum State {
+    AwaitFirst(Exchange, Prompt),
+    AwaitScramCredentials(Box<Opening>),
+    AwaitScramProof(Box<Challenge>),
+    AwaitPlainCredentials(Box<Plain>),
+    AwaitPasswordCheck {
+        username: String,
+        authzid: Option<String>,
+        standing: Standing,
+    },
+    AwaitExternalCheck {
+        identity: String,
+    },
+    Over,
+}
+
+/// What the first message begins.
+enum Exchange {
+    Scram(Box<Terms>),
+    Plain,
+    External,
+}
+
+/// Whether the first message has been asked for.
+#[derive(Clone, Copy)]
+enum Prompt {
+    NotSent,
+    Sent,
+}
+
+impl fmt::Debug for Negotiation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = match self.state {
+            State::AwaitFirst(..) => "AwaitFirst",
+            State::AwaitScramCredentials(_) => "AwaitScramCredentials",
+            State::AwaitScramProof(_) => "AwaitScramProof",
+            State::AwaitPlainCredentials(_) => "AwaitPlainCredentials",
+            State::AwaitPasswordCheck { .. } => "AwaitPasswordCheck",
+            State::AwaitExternalCheck { .. } => "AwaitExternalCheck",
+            State::Over => "Over",
+        };
+        write!(f, "Negotiation({}, {state})", self.mechanism.name())
+    }
+}
+
 impl Negotiation {
     /// Begins an exchange with the mechanism the client named; `Err(InvalidMechanism)` unless `offer` has it.
-    /// `nonce` is 18 or more random bytes; `bindings` are those of this connection's TLS session.
+    /// `nonce` is 18 or more random bytes, `Err(TemporaryAuthFailure)` when it is shorter; `bindings` are those of this
+    /// connection's TLS session; `decoy` is that of the domain ([`DecoySecret::for_domain`]).
     pub fn begin(
-        _mechanism: &str,
-        _offer: &Offer,
-        _bindings: &ChannelBindings,
-        _decoy: &DecoySecret,
-        _nonce: &[u8],
+        mechanism: &str,
+        offer: &Offer,
+        bindings: &ChannelBindings,
+        decoy: &DecoySecret,
+        nonce: &[u8],
     ) -> Result<Negotiation, Failure> {
-        todo!()
+        let mechanism = Mechanism::from_name(mechanism)
+            .filter(|mechanism| offer.mechanisms.contains(mechanism))
+            .ok_or(Failure::InvalidMechanism)?;
+        if nonce.len() < SHORTEST_NONCE {
+            return Err(Failure::TemporaryAuthFailure);
+        }
+        let scram = |hash: Hash, binding: Binding| {
+            Exchange::Scram(Box::new(Terms::new(hash, binding, offer, bindings, nonce)))
+        };
+        let exchange = match mechanism {
+            Mechanism::Scram(hash) => scram(hash, Binding::Absent),
+            Mechanism::ScramPlus(hash) => scram(hash, Binding::Required),
+            Mechanism::Plain => Exchange::Plain,
+            Mechanism::External => Exchange::External,
+        };
+        Ok(Negotiation {
+            mechanism,
+            decoy: decoy.clone(),
+            state: State::AwaitFirst(exchange, Prompt::NotSent),
+        })
     }
     /// The mechanism in use.
     pub fn mechanism(&self) -> Mechanism {
-        self._mechanism
+        self.mechanism
     }
     /// The client's initial response or next response, decoded; `None` when `<auth/>` carried none.
-    pub fn message(&mut self, _message: Option<&[u8]>) -> Step {
-        todo!()
+    pub fn message(&mut self, message: Option<&[u8]>) -> Step {
+        match (self.take(), message) {
+            // RFC 4422 §5.1: a mechanism where the client speaks first, and no initial response.
+            (State::AwaitFirst(exchange, Prompt::NotSent), None) => {
+                self.state = State::AwaitFirst(exchange, Prompt::Sent);
+                Step::Challenge(Vec::new())
+            }
+            (State::AwaitFirst(exchange, _), message) => {
+                self.first(exchange, message.unwrap_or_default())
+            }
+            (State::AwaitScramProof(challenge), message) => {
+                match challenge.prove(message.unwrap_or_default()) {
+                    Ok(success) => Step::Success(success),
+                    Err(failure) => Step::Failure(failure),
+                }
+            }
+            // A client that does not wait for its turn.
+            _ => Step::Failure(Failure::MalformedRequest),
+        }
     }
     /// The answer to [`Step::NeedCredentials`].
-    pub fn credentials(&mut self, _lookup: Lookup) -> Step {
-        todo!()
+    pub fn credentials(&mut self, lookup: Lookup) -> Step {
+        match self.take() {
+            State::AwaitScramCredentials(opening) => {
+                let hash = opening.hash;
+                let usable = |credentials: &Credentials| credentials.usable_keys(hash).is_some();
+                let Some((credentials, standing)) = self.admit(&opening.username, lookup, usable)
+                else {
+                    return Step::Failure(Failure::TemporaryAuthFailure);
+                };
+                let Some(keys) = credentials.usable_keys(hash).cloned() else {
+                    return Step::Failure(Failure::NotAuthorized);
+                };
+                let (challenge, message) = opening.challenge(keys, standing);
+                self.state = State::AwaitScramProof(Box::new(challenge));
+                Step::Challenge(message)
+            }
+            State::AwaitPlainCredentials(plain) => {
+                let usable = |credentials: &Credentials| credentials.strongest().is_some();
+                let Some((credentials, standing)) = self.admit(&plain.username, lookup, usable)
+                else {
+                    return Step::Failure(Failure::TemporaryAuthFailure);
+                };
+                let Plain {
+                    authzid,
+                    username,
+                    password,
+                } = *plain;
+                self.state = State::AwaitPasswordCheck {
+                    username,
+                    authzid,
+                    standing,
+                };
+                Step::CheckPassword {
+                    password,
+                    credentials: Box::new(credentials),
+                }
+            }
+            _ => Step::Failure(Failure::TemporaryAuthFailure),
+        }
     }
     /// The answer to [`Step::CheckPassword`].
-    pub fn password_checked(&mut self, _matches: Verdict) -> Step {
-        todo!()
+    pub fn password_checked(&mut self, matches: Verdict) -> Step {
+        let State::AwaitPasswordCheck {
+            username,
+            authzid,
+            standing,
+        } = self.take()
+        else {
+            return Step::Failure(Failure::TemporaryAuthFailure);
+        };
+        match (matches, standing.judge()) {
+            (Verdict::Accepted, Ok(())) => Step::Success(Success {
+                username,
+                authzid,
+                data: None,
+            }),
+            (Verdict::Accepted, Err(failure)) => Step::Failure(failure),
+            (Verdict::Refused, _) => Step::Failure(Failure::NotAuthorized),
+            (Verdict::Unavailable, _) => Step::Failure(Failure::TemporaryAuthFailure),
+        }
     }
     /// The answer to [`Step::CheckExternal`].
-    pub fn external_checked(&mut self, _verdict: Verdict) -> Step {
-        todo!()
+    pub fn external_checked(&mut self, verdict: Verdict) -> Step {
+        let State::AwaitExternalCheck { identity } = self.take() else {
+            return Step::Failure(Failure::TemporaryAuthFailure);
+        };
+        match verdict {
+            Verdict::Accepted => Step::Success(Success {
+                username: identity,
+                authzid: None,
+                data: None,
+            }),
+            // XEP-0178 §2: the certificate proves nobody, or somebody else than was asked for.
+            Verdict::Refused if identity.is_empty() => Step::Failure(Failure::NotAuthorized),
+            Verdict::Refused => Step::Failure(Failure::InvalidAuthzid),
+            Verdict::Unavailable => Step::Failure(Failure::TemporaryAuthFailure),
+        }
     }
+
+    fn take(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::Over)
+    }
+
+    fn first(&mut self, exchange: Exchange, message: &[u8]) -> Step {
+        let opened = match exchange {
+            Exchange::Scram(terms) => terms.open(message).map(|opening| {
+                let username = opening.username.clone();
+                (
+                    State::AwaitScramCredentials(Box::new(opening)),
+                    Step::NeedCredentials { username },
+                )
+            }),
+            Exchange::Plain => text(message).and_then(Plain::parse).map(|plain| {
+                let username = plain.username.clone();
+                (
+                    State::AwaitPlainCredentials(Box::new(plain)),
+                    Step::NeedCredentials { username },
+                )
+            }),
+            Exchange::External => external_identity(message).map(|identity| {
+                (
+                    State::AwaitExternalCheck {
+                        identity: identity.clone(),
+                    },
+                    Step::CheckExternal { identity },
+                )
+            }),
+        };
+        match opened {
+            Ok((state, step)) => {
+                self.state = state;
+                step
+            }
+            Err(failure) => Step::Failure(failure),
+        }
+    }
+
+    /// The credentials to go on with; `None` when the store could not answer. Decoys are made for every lookup, needed or
+    /// not, so that an account that exists costs as much as one that does not.
+    fn admit(
+        &self,
+        username: &str,
+        lookup: Lookup,
+        usable: impl Fn(&Credentials) -> bool,
+    ) -> Option<(Credentials, Standing)> {
+        let decoy = self.decoy.credentials(username);
+        match lookup {
+            Lookup::Found(credentials) if usable(&credentials) => {
+                Some((credentials, Standing::Active))
+            }
+            Lookup::Locked(credentials) if usable(&credentials) => {
+                Some((credentials, Standing::Locked))
+            }
+            Lookup::Found(_) | Lookup::Locked(_) | Lookup::Unknown => {
+                Some((decoy, Standing::Decoy))
+            }
+            Lookup::Unavailable => None,
+        }
+    }
+}
+
+/// RFC 4422 appendix A: UTF-8 without NUL, possibly empty.
+fn external_identity(message: &[u8]) -> Result<String, Failure> {
+    let identity = text(message)?;
+    if identity.contains('\0') {
+        return Err(Failure::MalformedRequest);
+    }
+    Ok(identity.to_owned())
 }
 
 /// The outcome of a check made outside.

@@ -1,1 +1,168 @@
 //! SCRAM (RFC 5802, RFC 7677) from the server's side.
+//!
+//! [`Terms`] judges the client's first message, [`Challenge`] its second. What the GS2 header says is judged before any
+//! account is looked up, the rest at the end and all at once: neither tells whether an account exists.
+//!
+//! The first answer carries the downgrade protection of XEP-0474 (`h`), which the proof then covers.
+//!
+//! Deliberately absent: `e=` in the server's final message. RFC 6120 §6.4.5 has failure conditions for that.
+
+use subtle::{Choice, ConstantTimeEq as _};
+use zeroize::Zeroizing;
+
+use crate::base64::encode_attribute;
+use crate::message::{BindingFlag, ClientFinal, ClientFirst, text};
+use crate::negotiation::Standing;
+use crate::{ChannelBinding, ChannelBindings, Failure, Hash, Offer, ScramKeys, Success};
+
+/// Whether the mechanism chosen is a `-PLUS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Binding {
+    Required,
+    Absent,
+}
+
+/// What this stream has on offer, and our half of the nonce.
+pub(crate) struct Terms {
+    pub(crate) hash: Hash,
+    binding: Binding,
+    plus_offered: bool,
+    /// The types advertised, with this connection's data.
+    bindings: Vec<(ChannelBinding, Vec<u8>)>,
+    downgrade_protection: String,
+    nonce: String,
+}
+
+impl Terms {
+    pub(crate) fn new(
+        hash: Hash,
+        binding: Binding,
+        offer: &Offer,
+        bindings: &ChannelBindings,
+        nonce: &[u8],
+    ) -> Terms {
+        Terms {
+            hash,
+            binding,
+            plus_offered: offer.has_channel_binding(),
+            bindings: offer
+                .channel_bindings
+                .iter()
+                .filter_map(|kind| Some((*kind, bindings.get(*kind)?.to_vec())))
+                .collect(),
+            downgrade_protection: offer.downgrade_protection(hash),
+            nonce: encode_attribute(nonce),
+        }
+    }
+
+    /// Judges the client's first message.
+    pub(crate) fn open(self, message: &[u8]) -> Result<Opening, Failure> {
+        let first = ClientFirst::parse(text(message)?)?;
+        let data: &[u8] = match (first.flag, self.binding) {
+            (BindingFlag::Unsupported, Binding::Absent) => &[],
+            // RFC 5802 §6: a client that thinks us unable while we offered it has been shown another list.
+            (BindingFlag::NotOffered, Binding::Absent) if !self.plus_offered => &[],
+            (BindingFlag::Bound(name), Binding::Required) => {
+                let kind = ChannelBinding::from_name(name).ok_or(Failure::NotAuthorized)?;
+                let (_, data) = self
+                    .bindings
+                    .iter()
+                    .find(|(offered, _)| *offered == kind)
+                    .ok_or(Failure::NotAuthorized)?;
+                data
+            }
+            _ => return Err(Failure::NotAuthorized),
+        };
+        let mut expected_binding = first.gs2_header.as_bytes().to_vec();
+        expected_binding.extend_from_slice(data);
+        Ok(Opening {
+            hash: self.hash,
+            username: first.username,
+            authzid: first.authzid,
+            bare: first.bare.to_owned(),
+            nonce: format!("{}{}", first.nonce, self.nonce),
+            expected_binding,
+            downgrade_protection: self.downgrade_protection,
+        })
+    }
+}
+
+/// A first message that is in order; the account's keys are awaited.
+pub(crate) struct Opening {
+    pub(crate) hash: Hash,
+    pub(crate) username: String,
+    authzid: Option<String>,
+    bare: String,
+    nonce: String,
+    expected_binding: Vec<u8>,
+    downgrade_protection: String,
+}
+
+impl Opening {
+    /// The server's first message.
+    pub(crate) fn challenge(self, keys: ScramKeys, standing: Standing) -> (Challenge, Vec<u8>) {
+        let server_first = format!(
+            "r={},s={},i={},h={}",
+            self.nonce,
+            encode_attribute(&keys.salt),
+            keys.iterations,
+            self.downgrade_protection
+        );
+        let challenge = Challenge {
+            hash: self.hash,
+            username: self.username,
+            authzid: self.authzid,
+            signed: format!("{},{server_first},", self.bare),
+            nonce: self.nonce,
+            expected_binding: self.expected_binding,
+            keys,
+            standing,
+        };
+        (challenge, server_first.into_bytes())
+    }
+}
+
+/// A challenge that was sent; the proof is awaited.
+pub(crate) struct Challenge {
+    hash: Hash,
+    username: String,
+    authzid: Option<String>,
+    /// AuthMessage up to the client's final message.
+    signed: String,
+    nonce: String,
+    expected_binding: Vec<u8>,
+    keys: ScramKeys,
+    standing: Standing,
+}
+
+impl Challenge {
+    /// Judges the client's final message.
+    pub(crate) fn prove(self, message: &[u8]) -> Result<Success, Failure> {
+        let last = ClientFinal::parse(text(message)?)?;
+        let auth_message: [&[u8]; 2] = [self.signed.as_bytes(), last.without_proof.as_bytes()];
+
+        // RFC 5802 §3: ClientKey := ClientProof XOR ClientSignature; H(ClientKey) is the StoredKey, or it is not the client.
+        let mut client_key = Zeroizing::new(self.hash.hmac(&self.keys.stored_key, &auth_message));
+        client_key
+            .iter_mut()
+            .zip(&last.proof)
+            .for_each(|(byte, proof)| *byte ^= proof);
+        let proved: Choice = self.hash.digest(&client_key).ct_eq(&self.keys.stored_key)
+            & last.proof.len().ct_eq(&self.hash.length())
+            & last.nonce.as_bytes().ct_eq(self.nonce.as_bytes())
+            & last.binding.ct_eq(&self.expected_binding)
+            & self.standing.exists();
+        // Made for everybody, so that failure is not quicker.
+        let signature = self.hash.hmac(&self.keys.server_key, &auth_message);
+
+        if !bool::from(proved) {
+            return Err(Failure::NotAuthorized);
+        }
+        self.standing.judge()?;
+        Ok(Success {
+            username: self.username,
+            authzid: self.authzid,
+            data: Some(format!("v={}", encode_attribute(&signature)).into_bytes()),
+        })
+    }
+}
