@@ -449,3 +449,97 @@ pub enum Verdict {
     /// It could not be made.
     Unavailable,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hash::work;
+    use crate::{ChannelBinding, DEFAULT_ITERATIONS, prepare_password};
+
+    fn begin(mechanism: Mechanism) -> Negotiation {
+        let offer = Offer {
+            mechanisms: Mechanism::ALL.to_vec(),
+            channel_bindings: vec![ChannelBinding::TlsExporter],
+        };
+        let bindings = ChannelBindings {
+            tls_exporter: Some(vec![1; 32]),
+            tls_server_end_point: None,
+        };
+        Negotiation::begin(
+            mechanism.name(),
+            &offer,
+            &bindings,
+            &DecoySecret([1; 32]),
+            &[1; 18],
+        )
+        .unwrap()
+    }
+
+    /// The PBKDF2 runs of a whole exchange that ends in failure.
+    fn cost(mechanism: Mechanism, lookup: Lookup) -> Vec<(Hash, u32)> {
+        work::take();
+        let mut negotiation = begin(mechanism);
+        let first: &[u8] = match mechanism {
+            Mechanism::Plain => b"\0juliet\0wrong",
+            Mechanism::ScramPlus(_) => b"p=tls-exporter,,n=juliet,r=abc",
+            _ => b"n,,n=juliet,r=abc",
+        };
+        assert!(matches!(
+            negotiation.message(Some(first)),
+            Step::NeedCredentials { .. }
+        ));
+        let last = match negotiation.credentials(lookup) {
+            Step::CheckPassword {
+                password,
+                credentials,
+            } => {
+                assert!(!credentials.verify(&password));
+                negotiation.password_checked(Verdict::Refused)
+            }
+            Step::Challenge(_) => negotiation.message(Some(b"c=biws,r=abc,p=AAAA")),
+            step => panic!("{step:?}"),
+        };
+        assert!(matches!(last, Step::Failure(Failure::NotAuthorized)));
+        work::take()
+    }
+
+    #[test]
+    fn abuse_55_every_kind_of_account_costs_the_same_hashing() {
+        let password = prepare_password("pencil").unwrap();
+        let real = Credentials::derive(&password, [[1; 16]; 3], DEFAULT_ITERATIONS);
+        for mechanism in Mechanism::ALL {
+            let expected = match mechanism {
+                Mechanism::Plain => vec![(Hash::Sha512, DEFAULT_ITERATIONS)],
+                Mechanism::Scram(_) | Mechanism::ScramPlus(_) => Vec::new(),
+                Mechanism::External => continue,
+            };
+            assert_eq!(cost(mechanism, Lookup::Found(real.clone())), expected);
+            assert_eq!(cost(mechanism, Lookup::Unknown), expected);
+            assert_eq!(cost(mechanism, Lookup::Locked(real.clone())), expected);
+            assert_eq!(
+                cost(mechanism, Lookup::Found(Credentials::default())),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn rfc6120_6_5_conditions_are_what_the_errors_say() {
+        let all = [
+            Failure::Aborted,
+            Failure::AccountDisabled,
+            Failure::CredentialsExpired,
+            Failure::EncryptionRequired,
+            Failure::IncorrectEncoding,
+            Failure::InvalidAuthzid,
+            Failure::InvalidMechanism,
+            Failure::MalformedRequest,
+            Failure::MechanismTooWeak,
+            Failure::NotAuthorized,
+            Failure::TemporaryAuthFailure,
+        ];
+        for failure in all {
+            assert_eq!(failure.condition(), failure.to_string());
+        }
+    }
+}
