@@ -1,0 +1,13 @@
+"""Where things are. `WORK` is not checked in and survives runs; the state of one run lives in a temporary folder."""
+
+from pathlib import Path
+
+CONFORMANCE = Path(__file__).resolve().parent.parent
+PROJECT = CONFORMANCE.parent
+WORK = CONFORMANCE / ".work"
+VENV = WORK / "venv"
+MISSING = WORK / "missing.json"
+LAST_LOGS = WORK / "last-logs"
+TOKIO_CLIENT = CONFORMANCE / "tokio-client"
+CLIENTS = Path(__file__).resolve().parent / "clients"
+SYSTEM_PYTHON = "/usr/bin/python3"
