@@ -22,5 +22,5 @@ mod scram;
 pub use self::base64::{decode, encode};
 pub use credentials::{Credentials, DEFAULT_ITERATIONS, DecoySecret, ScramKeys};
 pub use mechanism::{ChannelBinding, ChannelBindings, Hash, Mechanism, Offer};
-pub use negotiation::{Failure, Lookup, Negotiation, Step, Success, Verdict};
+pub use negotiation::{Failure, Lookup, Negotiation, Notice, Step, Success, Verdict};
 pub use password::{Password, PasswordError, prepare_password};

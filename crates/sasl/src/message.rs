@@ -8,8 +8,9 @@ use zeroize::Zeroizing;
 use crate::base64::decode_attribute;
 use crate::{Failure, Password, prepare_password};
 
-/// The longest message looked at, in bytes. Three addresses and a password of the greatest lengths fit.
-const LONGEST: usize = 16 * 1024;
+/// The longest message looked at, in bytes: an address, a name and a password of the greatest lengths fit, and the copies
+/// that an exchange keeps of it stay small.
+const LONGEST: usize = 8 * 1024;
 
 /// The text of a message, within bounds.
 pub(crate) fn text(message: &[u8]) -> Result<&str, Failure> {

@@ -9,10 +9,8 @@
 
 use std::fmt;
 
-use subtle::Choice;
-
 use crate::message::{Plain, text};
-use crate::scram::{Binding, Challenge, Opening, Terms};
+use crate::scram::{Binding, Challenge, Opening, Refusal, Terms};
 use crate::{ChannelBindings, Credentials, DecoySecret, Hash, Mechanism, Offer, Password};
 
 /// The least bytes of randomness in our half of a nonce.
@@ -140,6 +138,17 @@ impl fmt::Debug for Step {
     }
 }
 
+/// What the operator should hear about an exchange that failed; the client hears `not-authorized` and no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The client believes that no `-PLUS` mechanism was offered, although one was: somebody shortened the list on its
+    /// way, or the client is broken (RFC 5802 §6).
+    Downgrade,
+    /// The password was right, but bound to another TLS connection or under another GS2 header: somebody stands in
+    /// between, or the client is broken.
+    ForeignChannel,
+}
+
 /// Whether the account that was looked up may log in.
 #[derive(Debug)]
 pub enum Lookup {
@@ -163,11 +172,6 @@ pub(crate) enum Standing {
 }
 
 impl Standing {
-    /// Whether a proof can be good at all.
-    pub(crate) fn exists(self) -> Choice {
-        Choice::from(u8::from(self != Standing::Decoy))
-    }
-
     /// What those who proved the password are told.
     pub(crate) fn judge(self) -> Result<(), Failure> {
         match self {
@@ -183,6 +187,7 @@ pub struct Negotiation {
     mechanism: Mechanism,
     decoy: DecoySecret,
     state: State,
+    notice: Option<Notice>,
 }
 
 /// Where an exchange is. The first message may come with `<auth/>` or after an empty challenge, once.
@@ -261,11 +266,16 @@ impl Negotiation {
             mechanism,
             decoy: decoy.clone(),
             state: State::AwaitFirst(exchange, Prompt::NotSent),
+            notice: None,
         })
     }
     /// The mechanism in use.
     pub fn mechanism(&self) -> Mechanism {
         self.mechanism
+    }
+    /// Why the exchange failed, where the operator should know: to be logged when a step was [`Step::Failure`].
+    pub fn notice(&self) -> Option<Notice> {
+        self.notice
     }
     /// The client's initial response or next response, decoded; `None` when `<auth/>` carried none.
     pub fn message(&mut self, message: Option<&[u8]>) -> Step {
@@ -281,7 +291,7 @@ impl Negotiation {
             (State::AwaitScramProof(challenge), message) => {
                 match challenge.prove(message.unwrap_or_default()) {
                     Ok(success) => Step::Success(success),
-                    Err(failure) => Step::Failure(failure),
+                    Err(refusal) => self.refuse(refusal),
                 }
             }
             // A client that does not wait for its turn.
@@ -368,6 +378,11 @@ impl Negotiation {
         }
     }
 
+    fn refuse(&mut self, refusal: Refusal) -> Step {
+        self.notice = refusal.notice;
+        Step::Failure(refusal.failure)
+    }
+
     fn take(&mut self) -> State {
         std::mem::replace(&mut self.state, State::Over)
     }
@@ -381,28 +396,35 @@ impl Negotiation {
                     Step::NeedCredentials { username },
                 )
             }),
-            Exchange::Plain => text(message).and_then(Plain::parse).map(|plain| {
-                let username = plain.username.clone();
-                (
-                    State::AwaitPlainCredentials(Box::new(plain)),
-                    Step::NeedCredentials { username },
-                )
-            }),
-            Exchange::External => external_identity(message).map(|identity| {
-                (
-                    State::AwaitExternalCheck {
-                        identity: identity.clone(),
-                    },
-                    Step::CheckExternal { identity },
-                )
-            }),
+            Exchange::Plain => text(message)
+                .and_then(Plain::parse)
+                .map_err(Refusal::from)
+                .map(|plain| {
+                    let username = plain.username.clone();
+                    (
+                        State::AwaitPlainCredentials(Box::new(plain)),
+                        Step::NeedCredentials { username },
+                    )
+                }),
+            Exchange::External => {
+                external_identity(message)
+                    .map_err(Refusal::from)
+                    .map(|identity| {
+                        (
+                            State::AwaitExternalCheck {
+                                identity: identity.clone(),
+                            },
+                            Step::CheckExternal { identity },
+                        )
+                    })
+            }
         };
         match opened {
             Ok((state, step)) => {
                 self.state = state;
                 step
             }
-            Err(failure) => Step::Failure(failure),
+            Err(refusal) => self.refuse(refusal),
         }
     }
 

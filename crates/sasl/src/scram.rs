@@ -13,7 +13,32 @@ use zeroize::Zeroizing;
 use crate::base64::encode_attribute;
 use crate::message::{BindingFlag, ClientFinal, ClientFirst, text};
 use crate::negotiation::Standing;
-use crate::{ChannelBinding, ChannelBindings, Failure, Hash, Offer, ScramKeys, Success};
+use crate::{ChannelBinding, ChannelBindings, Failure, Hash, Notice, Offer, ScramKeys, Success};
+
+/// A failure, with what the operator should know of it.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) failure: Failure,
+    pub(crate) notice: Option<Notice>,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Refusal {
+        Refusal {
+            failure,
+            notice: None,
+        }
+    }
+}
+
+impl From<Notice> for Refusal {
+    fn from(notice: Notice) -> Refusal {
+        Refusal {
+            failure: Failure::NotAuthorized,
+            notice: Some(notice),
+        }
+    }
+}
 
 /// Whether the mechanism chosen is a `-PLUS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,12 +81,15 @@ impl Terms {
     }
 
     /// Judges the client's first message.
-    pub(crate) fn open(self, message: &[u8]) -> Result<Opening, Failure> {
+    pub(crate) fn open(self, message: &[u8]) -> Result<Opening, Refusal> {
         let first = ClientFirst::parse(text(message)?)?;
         let data: &[u8] = match (first.flag, self.binding) {
             (BindingFlag::Unsupported, Binding::Absent) => &[],
             // RFC 5802 §6: a client that thinks us unable while we offered it has been shown another list.
-            (BindingFlag::NotOffered, Binding::Absent) if !self.plus_offered => &[],
+            (BindingFlag::NotOffered, Binding::Absent) if self.plus_offered => {
+                return Err(Notice::Downgrade.into());
+            }
+            (BindingFlag::NotOffered, Binding::Absent) => &[],
             (BindingFlag::Bound(name), Binding::Required) => {
                 let kind = ChannelBinding::from_name(name).ok_or(Failure::NotAuthorized)?;
                 let (_, data) = self
@@ -71,7 +99,7 @@ impl Terms {
                     .ok_or(Failure::NotAuthorized)?;
                 data
             }
-            _ => return Err(Failure::NotAuthorized),
+            _ => return Err(Failure::NotAuthorized.into()),
         };
         let mut expected_binding = first.gs2_header.as_bytes().to_vec();
         expected_binding.extend_from_slice(data);
@@ -137,7 +165,7 @@ pub(crate) struct Challenge {
 
 impl Challenge {
     /// Judges the client's final message.
-    pub(crate) fn prove(self, message: &[u8]) -> Result<Success, Failure> {
+    pub(crate) fn prove(self, message: &[u8]) -> Result<Success, Refusal> {
         let last = ClientFinal::parse(text(message)?)?;
         let auth_message: [&[u8]; 2] = [self.signed.as_bytes(), last.without_proof.as_bytes()];
 
@@ -149,14 +177,16 @@ impl Challenge {
             .for_each(|(byte, proof)| *byte ^= proof);
         let proved: Choice = self.hash.digest(&client_key).ct_eq(&self.keys.stored_key)
             & last.proof.len().ct_eq(&self.hash.length())
-            & last.nonce.as_bytes().ct_eq(self.nonce.as_bytes())
-            & last.binding.ct_eq(&self.expected_binding)
-            & self.standing.exists();
+            & last.nonce.as_bytes().ct_eq(self.nonce.as_bytes());
         // Made for everybody, so that failure is not quicker.
         let signature = self.hash.hmac(&self.keys.server_key, &auth_message);
 
         if !bool::from(proved) {
-            return Err(Failure::NotAuthorized);
+            return Err(Failure::NotAuthorized.into());
+        }
+        // RFC 5802 §6: the password is right, but what it was bound to is another connection, or another header.
+        if !bool::from(last.binding.ct_eq(&self.expected_binding)) {
+            return Err(Notice::ForeignChannel.into());
         }
         self.standing.judge()?;
         Ok(Success {
@@ -164,5 +194,60 @@ impl Challenge {
             authzid: self.authzid,
             data: Some(format!("v={}", encode_attribute(&signature)).into_bytes()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Credentials, prepare_password};
+
+    /// The proof of a client that knows the password, over whatever it chose to say.
+    fn prove(without_proof: &str) -> Result<Success, Refusal> {
+        let hash = Hash::Sha256;
+        let keys = Credentials::derive(&prepare_password("pencil").unwrap(), [[1; 16]; 3], 2)
+            .sha256
+            .unwrap();
+        let salted_password = hash.salted_password(b"pencil", &keys.salt, keys.iterations);
+        let challenge = Challenge {
+            hash,
+            username: "juliet".to_owned(),
+            authzid: None,
+            signed: "n=juliet,r=abc,r=abcdef,s=AQEBAQEBAQEBAQEBAQEBAQ==,i=2,".to_owned(),
+            nonce: "abcdef".to_owned(),
+            expected_binding: b"n,,".to_vec(),
+            keys,
+            standing: Standing::Active,
+        };
+        let mut proof = hash.hmac(&salted_password, &[b"Client Key"]);
+        let signature = hash.hmac(
+            &hash.digest(&proof),
+            &[challenge.signed.as_bytes(), without_proof.as_bytes()],
+        );
+        proof
+            .iter_mut()
+            .zip(signature)
+            .for_each(|(byte, signature)| *byte ^= signature);
+        challenge.prove(format!("{without_proof},p={}", encode_attribute(&proof)).as_bytes())
+    }
+
+    #[test]
+    fn abuse_56_a_good_proof_over_another_nonce_or_header_is_refused() {
+        assert!(prove("c=biws,r=abcdef").is_ok());
+        assert!(prove("c=biws,r=abcdef,x=1").is_ok());
+        for nonce in ["abc", "abcdeg", "abcdeff", "x", "abcdef-"] {
+            let refusal = prove(&format!("c=biws,r={nonce}")).unwrap_err();
+            assert_eq!(
+                (refusal.failure, refusal.notice),
+                (Failure::NotAuthorized, None),
+                "{nonce}"
+            );
+        }
+        // "y,,", "n,", "n,,x" and "p=tls-exporter,,".
+        for binding in ["eSws", "biw=", "biwseA==", "cD10bHMtZXhwb3J0ZXIsLA=="] {
+            let refusal = prove(&format!("c={binding},r=abcdef")).unwrap_err();
+            let expected = (Failure::NotAuthorized, Some(Notice::ForeignChannel));
+            assert_eq!((refusal.failure, refusal.notice), expected, "{binding}");
+        }
     }
 }

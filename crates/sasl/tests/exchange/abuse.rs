@@ -4,7 +4,8 @@
 
 use stonechat_sasl::client::{self, Scram};
 use stonechat_sasl::{
-    ChannelBinding, Credentials, Failure, Hash, Lookup, Mechanism, Negotiation, Step, Verdict,
+    ChannelBinding, Credentials, Failure, Hash, Lookup, Mechanism, Negotiation, Notice, Step,
+    Verdict, decode, encode,
 };
 
 use crate::desk::{
@@ -217,6 +218,13 @@ fn abuse_56_a_final_message_changed_on_its_way_fails() {
         // A proof of another length.
         |message| format!("{},p=AAAA", message.split_once(",p=").unwrap().0),
     ];
+    let longer: Change = |message| {
+        // A proof that is right, and goes on.
+        let (head, proof) = message.split_once(",p=").unwrap();
+        let mut proof = decode(proof).unwrap();
+        proof.push(0);
+        format!("{head},p={}", encode(&proof))
+    };
     let malformed: [Change; 7] = [
         |message| message.replacen(",p=", ",m=1,p=", 1),
         |message| message.replacen("c=biws,", "", 1),
@@ -229,7 +237,7 @@ fn abuse_56_a_final_message_changed_on_its_way_fails() {
     for hash in HASHES {
         // The same for those who exist and those who do not.
         for account in [Account::Found(credentials("pencil")), Account::Unknown] {
-            for change in not_authorized {
+            for change in not_authorized.into_iter().chain([longer]) {
                 let mut desk = Desk::full().with(account.clone());
                 let heard =
                     desk.scram_with(Mechanism::Scram(hash), scram_client(hash, "pencil"), change);
@@ -349,6 +357,21 @@ fn abuse_57_a_proof_bound_to_another_tls_session_fails() {
                 );
             }
         }
+        // Its operator hears of it, if the password was right.
+        for (text, expected) in [("pencil", Some(Notice::ForeignChannel)), ("pen", None)] {
+            let mut client = bound_client(hash, text, ChannelBinding::TlsExporter, &[0xaa; 32]);
+            let mut desk = Desk::full();
+            let mut negotiation = desk.begin(Mechanism::ScramPlus(hash).name()).unwrap();
+            let step = negotiation.message(Some(&client.initial()));
+            let Step::Challenge(challenge) = desk.settle(&mut negotiation, step) else {
+                panic!("no challenge")
+            };
+            let step = negotiation.message(Some(&client.respond(&challenge).unwrap()));
+            assert_eq!(
+                (end(step), negotiation.notice()),
+                (Err(Failure::NotAuthorized), expected)
+            );
+        }
         // The data of one type is not that of the other.
         let client = bound_client(hash, "pencil", ChannelBinding::TlsExporter, &[0xce; 32]);
         assert_eq!(
@@ -366,6 +389,9 @@ fn abuse_58_y_while_any_plus_was_offered_is_a_downgrade() {
             Desk::full().verdict(mechanism, b"y,,n=juliet,r=abc"),
             Err(Failure::NotAuthorized)
         );
+        let mut negotiation = Desk::full().begin(mechanism).unwrap();
+        negotiation.message(Some(b"y,,n=juliet,r=abc"));
+        assert_eq!(negotiation.notice(), Some(Notice::Downgrade));
         // One of another hash is enough.
         let mut desk = Desk::full();
         desk.offer.mechanisms = vec![Mechanism::Scram(hash), Mechanism::ScramPlus(Hash::Sha1)];
