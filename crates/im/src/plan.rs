@@ -1,11 +1,17 @@
-//! The delivery plan (RFC 6121 §8): for one message and one local recipient, who gets it, whether it is kept, and why.
+//! The delivery plan (RFC 6121 §8.5): for one stanza and one local recipient, who gets it, whether it is kept, and why.
 //!
 //! This is the only place where that is decided. Issue by issue more reads it: today the router's delivery and the
 //! offline store; archive, carbons and push will read `kept` and `reason` and add what they need here, not elsewhere.
+//!
+//! Where RFC 6121 leaves a choice, this is ours. A `chat` or `normal` message to the bare address goes to *all* resources
+//! whose priority is not negative (§8.5.2.1.1 (b)): a person's devices agree. What a person wrote and nobody gets is
+//! answered rather than ignored; what is worth nothing later ends in silence.
+//!
+//! Deliberately absent: blocking and quotas (the caller applies them to the answer), domains, rooms and remote addresses.
 
-use crate::classify::Classification;
+use crate::classify::{Classification, Content, IqOrigin};
 use smallvec::SmallVec;
-use stonechat_stanza::{MessageType, StanzaCondition};
+use stonechat_stanza::{IqType, MessageType, PresenceType, StanzaCondition};
 
 /// What the plan needs to know of one bound session of the recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +73,35 @@ pub enum Reason {
     ResourceGone,
     /// XEP-0160 §3, XEP-0334: not worth keeping, or not to be kept.
     NotForKeeping,
+    /// RFC 6121 §8.5.2.1.3, §3, §4.3.2: the server acts on it for the account.
+    ServerActs,
+    /// RFC 6121 §2.1.6: only the account's own server may ask this of a client.
+    ServerOnly,
+    /// RFC 6120 §8.2.3: a response that nobody waits for.
+    NobodyWaits,
+}
+
+impl Reason {
+    /// One sentence, for people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Reason::NoAccount => "There is no such account.",
+            Reason::FullAddress => "The resource that it is addressed to is connected.",
+            Reason::AvailableResources => "These resources are available with a suitable priority.",
+            Reason::NobodyAvailable => "No resource is available with a suitable priority.",
+            Reason::GroupchatToAccount => {
+                "A group chat message is addressed to a room or to one resource."
+            }
+            Reason::ErrorToAccount => "An error to an account ends here.",
+            Reason::ResourceGone => "The resource that it is addressed to is not connected.",
+            Reason::NotForKeeping => {
+                "Nobody is available, and it is not worth keeping or its sender forbids it."
+            }
+            Reason::ServerActs => "The server acts on it for the account.",
+            Reason::ServerOnly => "Only the account's own server may ask this of a client.",
+            Reason::NobodyWaits => "No request waits for this response.",
+        }
+    }
 }
 
 /// The decision.
@@ -84,32 +119,59 @@ pub struct DeliveryPlan {
 
 impl DeliveryPlan {
     fn nothing(reason: Reason) -> Self {
-        DeliveryPlan { deliver: SmallVec::new(), kept: Kept::Nowhere, bounce: None, reason }
+        DeliveryPlan {
+            deliver: SmallVec::new(),
+            kept: Kept::Nowhere,
+            bounce: None,
+            reason,
+        }
     }
     fn bounced(reason: Reason) -> Self {
-        DeliveryPlan { bounce: Some(StanzaCondition::ServiceUnavailable), ..Self::nothing(reason) }
+        DeliveryPlan {
+            bounce: Some(StanzaCondition::ServiceUnavailable),
+            ..Self::nothing(reason)
+        }
     }
     fn to(deliver: SmallVec<[usize; 4]>, reason: Reason) -> Self {
-        DeliveryPlan { deliver, ..Self::nothing(reason) }
+        DeliveryPlan {
+            deliver,
+            ..Self::nothing(reason)
+        }
     }
 }
 
 /// Decides where a message goes.
-pub fn plan(message_type: MessageType, classification: Classification, recipient: Recipient<'_>) -> DeliveryPlan {
+pub fn plan(
+    message_type: MessageType,
+    classification: Classification,
+    recipient: Recipient<'_>,
+) -> DeliveryPlan {
     match recipient {
         // RFC 6121 §8.5.1: an error for the sender, but never in answer to an error.
-        Recipient::Absent if message_type == MessageType::Error => DeliveryPlan::nothing(Reason::NoAccount),
-        Recipient::Absent => DeliveryPlan::bounced(Reason::NoAccount),
-        Recipient::Account { sessions, address: Address::Bare } => {
-            to_bare(message_type, classification, sessions, Reason::NobodyAvailable)
+        Recipient::Absent if message_type == MessageType::Error => {
+            DeliveryPlan::nothing(Reason::NoAccount)
         }
+        Recipient::Absent => DeliveryPlan::bounced(Reason::NoAccount),
+        Recipient::Account {
+            sessions,
+            address: Address::Bare,
+        } => to_bare(
+            message_type,
+            classification,
+            sessions,
+            Reason::NobodyAvailable,
+        ),
         // RFC 6121 §8.5.3.1: whatever its type and priority.
-        Recipient::Account { sessions, address: Address::Session(index) } if index < sessions.len() => {
+        Recipient::Account {
+            sessions,
+            address: Address::Session(index),
+        } if index < sessions.len() => {
             DeliveryPlan::to(SmallVec::from_slice(&[index]), Reason::FullAddress)
         }
-        Recipient::Account { sessions, address: Address::Session(_) | Address::NoSession } => {
-            to_gone_resource(message_type, classification, sessions)
-        }
+        Recipient::Account {
+            sessions,
+            address: Address::Session(_) | Address::NoSession,
+        } => to_gone_resource(message_type, classification, sessions),
     }
 }
 
@@ -126,21 +188,31 @@ fn to_bare(
         MessageType::Chat | MessageType::Normal | MessageType::Headline => {}
     }
     // §8.5.2.1.1: the server may choose among the non-negative ones; people have several devices, so all of them.
-    let available: SmallVec<[usize; 4]> = sessions
-        .iter()
-        .enumerate()
-        .filter(|(_, session)| session.priority.is_some_and(|priority| priority >= 0))
-        .map(|(index, _)| index)
-        .collect();
+    let available = sessions_where(sessions, |priority| priority >= 0);
     if !available.is_empty() {
         return DeliveryPlan::to(available, Reason::AvailableResources);
     }
-    // §8.5.2.2: chat and normal are kept, headlines end here.
+    // §8.5.2.2.1: chat and normal are kept, headlines end here.
     if classification.is_kept(message_type) {
-        DeliveryPlan { kept: Kept::Offline, ..DeliveryPlan::nothing(nobody) }
-    } else {
-        DeliveryPlan::nothing(Reason::NotForKeeping)
+        return DeliveryPlan {
+            kept: Kept::Offline,
+            ..DeliveryPlan::nothing(nobody)
+        };
     }
+    // §8.5.2.2.1: or answered, when a person wrote it and its sender forbids keeping it.
+    if message_type != MessageType::Headline && classification.content == Content::Body {
+        return DeliveryPlan::bounced(Reason::NotForKeeping);
+    }
+    DeliveryPlan::nothing(Reason::NotForKeeping)
+}
+
+fn sessions_where(sessions: &[SessionState], wanted: impl Fn(i8) -> bool) -> SmallVec<[usize; 4]> {
+    sessions
+        .iter()
+        .enumerate()
+        .filter(|(_, session)| session.priority.is_some_and(&wanted))
+        .map(|(index, _)| index)
+        .collect()
 }
 
 /// RFC 6121 §8.5.3.2.1: to a full address that nobody has bound.
@@ -151,10 +223,100 @@ fn to_gone_resource(
 ) -> DeliveryPlan {
     match message_type {
         // As if it were addressed to the account.
-        MessageType::Chat | MessageType::Normal => {
-            to_bare(message_type, classification, sessions, Reason::ResourceGone)
-        }
-        MessageType::Groupchat => DeliveryPlan::bounced(Reason::ResourceGone),
+        MessageType::Chat => to_bare(message_type, classification, sessions, Reason::ResourceGone),
+        // Ignored or answered, never redirected. A room learns by the answer that its occupant is gone.
+        MessageType::Normal | MessageType::Groupchat => DeliveryPlan::bounced(Reason::ResourceGone),
         MessageType::Headline | MessageType::Error => DeliveryPlan::nothing(Reason::ResourceGone),
+    }
+}
+
+/// What becomes of a presence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PresencePlan {
+    /// These sessions get it; none when nobody is there to see it.
+    Deliver(SmallVec<[usize; 4]>, Reason),
+    /// The server acts on it: [`crate::subscription::inbound`], [`crate::presence::probe_answer`].
+    Act(Reason),
+    /// It ends here.
+    Nothing(Reason),
+}
+
+/// Decides where a presence goes (RFC 6121 §8.5.1, §8.5.2.1.2, §8.5.2.2.2, §8.5.3).
+pub fn plan_presence(presence_type: PresenceType, recipient: Recipient<'_>) -> PresencePlan {
+    match (presence_type, recipient) {
+        // §4.3.2: a probe is answered with or without an account, so that nobody can tell.
+        (PresenceType::Probe, _) => PresencePlan::Act(Reason::ServerActs),
+        // §8.5.1
+        (_, Recipient::Absent) => PresencePlan::Nothing(Reason::NoAccount),
+        // §3: subscriptions are between bare addresses, whatever the address says.
+        (
+            PresenceType::Subscribe
+            | PresenceType::Subscribed
+            | PresenceType::Unsubscribe
+            | PresenceType::Unsubscribed,
+            Recipient::Account { .. },
+        ) => PresencePlan::Act(Reason::ServerActs),
+        (
+            PresenceType::Available | PresenceType::Unavailable | PresenceType::Error,
+            Recipient::Account { sessions, address },
+        ) => match address {
+            // §8.5.3.1
+            Address::Session(index) if index < sessions.len() => {
+                PresencePlan::Deliver(SmallVec::from_slice(&[index]), Reason::FullAddress)
+            }
+            // §8.5.3.2.2
+            Address::Session(_) | Address::NoSession => PresencePlan::Nothing(Reason::ResourceGone),
+            Address::Bare if presence_type == PresenceType::Error => {
+                PresencePlan::Nothing(Reason::ErrorToAccount)
+            }
+            // §8.5.2.1.2: all available resources, whatever their priority.
+            Address::Bare => match sessions_where(sessions, |_| true) {
+                available if available.is_empty() => PresencePlan::Nothing(Reason::NobodyAvailable),
+                available => PresencePlan::Deliver(available, Reason::AvailableResources),
+            },
+        },
+    }
+}
+
+/// What becomes of an IQ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IqPlan {
+    /// This session gets it.
+    Deliver(usize, Reason),
+    /// The server answers for the account, or takes the response to a request of its own.
+    Act(Reason),
+    /// Its sender gets this error.
+    Bounce(StanzaCondition, Reason),
+    /// It ends here.
+    Nothing(Reason),
+}
+
+/// Decides where an IQ goes (RFC 6121 §8.5.1, §8.5.2.1.3, §8.5.2.2.3, §8.5.3). The server's own pushes are handed to
+/// sessions and never planned.
+pub fn plan_iq(iq_type: IqType, origin: IqOrigin, recipient: Recipient<'_>) -> IqPlan {
+    let unanswered = |reason| match iq_type {
+        IqType::Get | IqType::Set => IqPlan::Bounce(StanzaCondition::ServiceUnavailable, reason),
+        // RFC 6120 §8.2.3: a response is never answered.
+        IqType::Result | IqType::Error => IqPlan::Nothing(Reason::NobodyWaits),
+    };
+    match recipient {
+        // §8.5.1
+        Recipient::Absent => unanswered(Reason::NoAccount),
+        // §8.5.2.1.3, §8.5.2.2.3
+        Recipient::Account {
+            address: Address::Bare,
+            ..
+        } => IqPlan::Act(Reason::ServerActs),
+        // §2.1.6: a client must not take a push from anybody but its account, and is not tempted to.
+        Recipient::Account { .. } if iq_type == IqType::Set && origin == IqOrigin::Server => {
+            unanswered(Reason::ServerOnly)
+        }
+        // §8.5.3.1
+        Recipient::Account {
+            sessions,
+            address: Address::Session(index),
+        } if index < sessions.len() => IqPlan::Deliver(index, Reason::FullAddress),
+        // §8.5.3.2.3
+        Recipient::Account { .. } => unanswered(Reason::ResourceGone),
     }
 }

@@ -1,4 +1,9 @@
-//! Rosters (RFC 6121 §2): items, what a client may set, and versions.
+//! Rosters (RFC 6121 §2): items, what a client may set, and versions (§2.6).
+//!
+//! A version is a counter of the roster's changes, written as an opaque text. Each item carries the version of its last
+//! change and removals are remembered back to a horizon, so that a client is sent what changed since the version it has.
+//!
+//! Deliberately absent: who may ask (a client gets and sets its own roster only), storing, sending.
 
 use crate::subscription::Subscription;
 use stonechat_jid::BareJid;
@@ -21,7 +26,8 @@ pub struct RosterItem {
     pub groups: Vec<String>,
     /// State of the subscription.
     pub subscription: Subscription,
-    /// Whether clients are shown it. An item that only holds a request or a pre-approval is not (RFC 6121 §3.1.3).
+    /// Whether clients are shown it. An item that only holds a request of the contact is not (RFC 6121 §3.1.3); a
+    /// pre-approval is shown (§3.4.1).
     pub listed: bool,
     /// The version of its last change.
     pub version: u64,
@@ -74,13 +80,19 @@ impl RosterItem {
         if self.subscription.approved {
             item = item.with_attribute("approved", "true");
         }
-        item.with_children(self.groups.iter().map(|group| Element::new("group", ns::ROSTER).with_text(group.clone())))
+        item.with_children(
+            self.groups
+                .iter()
+                .map(|group| Element::new("group", ns::ROSTER).with_text(group.clone())),
+        )
     }
 }
 
 /// The item of a push that says a contact is gone.
 pub fn removed_element(jid: &BareJid) -> Element {
-    Element::new("item", ns::ROSTER).with_attribute("jid", jid.as_str()).with_attribute("subscription", "remove")
+    Element::new("item", ns::ROSTER)
+        .with_attribute("jid", jid.as_str())
+        .with_attribute("subscription", "remove")
 }
 
 /// Reads a client's roster set (RFC 6121 §2.3.3 for the errors).
@@ -89,7 +101,9 @@ pub fn parse_set(query: &Element) -> Result<RosterSet, StanzaError> {
     let not_acceptable = |text| StanzaError::new(StanzaCondition::NotAcceptable).with_text(text);
     let mut items = query.children();
     // RFC 6121 §2.1.5: exactly one item.
-    let (Some(item), None) = (items.next(), items.next()) else { return Err(bad()) };
+    let (Some(item), None) = (items.next(), items.next()) else {
+        return Err(bad());
+    };
     if !item.is("item", ns::ROSTER) {
         return Err(bad());
     }
@@ -98,12 +112,18 @@ pub fn parse_set(query: &Element) -> Result<RosterSet, StanzaError> {
     if item.attribute("subscription") == Some("remove") {
         return Ok(RosterSet::Remove { jid });
     }
-    let name = item.attribute("name").filter(|name| !name.is_empty()).map(str::to_owned);
+    let name = item
+        .attribute("name")
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned);
     if name.as_ref().is_some_and(|name| name.len() > MAX_NAME) {
         return Err(not_acceptable("the name is too long"));
     }
     let mut groups: Vec<String> = Vec::new();
-    for group in item.children().filter(|child| child.is("group", ns::ROSTER)) {
+    for group in item
+        .children()
+        .filter(|child| child.is("group", ns::ROSTER))
+    {
         let group = group.text();
         if group.is_empty() {
             return Err(not_acceptable("a group needs a name"));
@@ -142,7 +162,9 @@ pub fn version_answer(client: Option<&str>, current: u64, horizon: u64) -> Versi
     // one says that the client has nothing (§2.6.2).
     match client.and_then(parse_version) {
         Some(version) if version == current => VersionAnswer::Unchanged,
-        Some(version) if version < current && version >= horizon => VersionAnswer::Changes { since: version },
+        Some(version) if version < current && version >= horizon => {
+            VersionAnswer::Changes { since: version }
+        }
         _ => VersionAnswer::Whole,
     }
 }
@@ -154,5 +176,54 @@ pub fn version_text(version: u64) -> String {
 
 fn parse_version(text: &str) -> Option<u64> {
     let digits = text.strip_prefix('r')?;
-    (digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok()).flatten()
+    // Only what we would write ourselves: no signs, no leading zeros.
+    digits
+        .parse()
+        .ok()
+        .filter(|version| version_text(*version) == text)
+}
+
+/// One change of a roster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RosterChange<'a> {
+    /// An item was added or changed.
+    Changed(&'a RosterItem),
+    /// A contact was removed, at this version.
+    Removed(&'a BareJid, u64),
+}
+
+impl RosterChange<'_> {
+    /// The version of the change: the `ver` of its push.
+    pub fn version(&self) -> u64 {
+        match self {
+            RosterChange::Changed(item) => item.version,
+            RosterChange::Removed(_, version) => *version,
+        }
+    }
+    /// The item of the push.
+    pub fn to_element(&self) -> Element {
+        match self {
+            RosterChange::Changed(item) => item.to_element(),
+            RosterChange::Removed(jid, _) => removed_element(jid),
+        }
+    }
+}
+
+/// What [`VersionAnswer::Changes`] asks for: the changes after `since`, oldest first. Items that are not listed are left out.
+pub fn changes<'a>(
+    since: u64,
+    items: impl IntoIterator<Item = &'a RosterItem>,
+    removed: &'a [(BareJid, u64)],
+) -> Vec<RosterChange<'a>> {
+    let changed = items
+        .into_iter()
+        .filter(|item| item.listed && item.version > since)
+        .map(RosterChange::Changed);
+    let removed = removed
+        .iter()
+        .filter(|(_, at)| *at > since)
+        .map(|(jid, at)| RosterChange::Removed(jid, *at));
+    let mut changes: Vec<RosterChange<'a>> = changed.chain(removed).collect();
+    changes.sort_by_key(RosterChange::version);
+    changes
 }
