@@ -1,6 +1,6 @@
 //! A small tree, for what the server itself reads or answers. What merely passes through never becomes one.
 
-use crate::Error;
+use crate::{escape_attribute, escape_text};
 use std::borrow::Cow;
 
 /// A child of an [`Element`].
@@ -121,15 +121,56 @@ impl Element {
             })
             .collect()
     }
-    /// Parses one complete element. `default_namespace` is in scope where it begins; the reserved limits of
-    /// [`crate::Limits::SERVER`] hold. Anything before or after the element is refused.
-    pub fn parse(_bytes: &[u8], _default_namespace: &str) -> Result<Element, Error> {
-        todo!()
+    /// Appends text, joining it with text that is already last.
+    pub fn push_text(&mut self, text: &str) {
+        match self.nodes.last_mut() {
+            Some(Node::Text(last)) => last.push_str(text),
+            _ => self.nodes.push(Node::Text(text.to_owned())),
+        }
     }
     /// Appends the element as XML, declaring `xmlns` only where the namespace differs from `default_namespace` (the one
     /// in scope around it). Prefixes are made for namespaced attributes only; `xml:` is known.
-    pub fn write(&self, _out: &mut Vec<u8>, _default_namespace: &str) {
-        todo!()
+    pub fn write(&self, out: &mut Vec<u8>, default_namespace: &str) {
+        out.push(b'<');
+        out.extend_from_slice(self.name.as_bytes());
+        if self.namespace != default_namespace {
+            out.extend_from_slice(b" xmlns='");
+            escape_attribute(&self.namespace, out);
+            out.push(b'\'');
+        }
+        let mut prefixes = 0usize;
+        for (namespace, name, value) in &self.attributes {
+            out.push(b' ');
+            if namespace == "http://www.w3.org/XML/1998/namespace" {
+                out.extend_from_slice(b"xml:");
+            } else if !namespace.is_empty() {
+                let prefix = format!("ns{prefixes}");
+                prefixes = prefixes.saturating_add(1);
+                out.extend_from_slice(format!("xmlns:{prefix}='").as_bytes());
+                escape_attribute(namespace, out);
+                out.extend_from_slice(b"' ");
+                out.extend_from_slice(prefix.as_bytes());
+                out.push(b':');
+            }
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"='");
+            escape_attribute(value, out);
+            out.push(b'\'');
+        }
+        if self.nodes.is_empty() {
+            out.extend_from_slice(b"/>");
+            return;
+        }
+        out.push(b'>');
+        for node in &self.nodes {
+            match node {
+                Node::Element(element) => element.write(out, &self.namespace),
+                Node::Text(text) => escape_text(text, out),
+            }
+        }
+        out.extend_from_slice(b"</");
+        out.extend_from_slice(self.name.as_bytes());
+        out.push(b'>');
     }
     /// The element as XML text by itself.
     pub fn to_xml(&self) -> String {

@@ -1,6 +1,6 @@
 //! What the parser hands out: a stream header, or one complete first-level element with its head already indexed.
 
-use crate::{Element, Error, Text};
+use crate::Text;
 use bytes::Bytes;
 
 /// A half-open byte range inside a [`Frame`].
@@ -122,9 +122,5 @@ impl Frame {
     /// Bytes that the element took on the wire (before any rewriting): what rate limits count.
     pub fn wire_len(&self) -> usize {
         self.wire_len
-    }
-    /// Builds the tree.
-    pub fn to_element(&self) -> Result<Element, Error> {
-        todo!()
     }
 }

@@ -12,8 +12,11 @@
 mod element;
 mod error;
 mod frame;
+mod index;
 mod parser;
+mod scan;
 mod text;
+mod tree;
 mod write;
 
 pub use element::{Element, Node};

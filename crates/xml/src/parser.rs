@@ -1,13 +1,20 @@
 //! The resumable parser.
+//!
+//! Bytes are read straight from the caller's slice. Only an element (or header) that is not complete yet is kept, in one
+//! buffer that goes with the finished frame. Where a token ends is found by a scan that remembers its position, and each
+//! token is looked at once when it is complete, so the work is linear whatever the pieces.
 
-use crate::{Error, Frame, Header};
+use crate::index::Index;
+use crate::scan::{self, RawAttribute};
+use crate::{Attribute, Error, Frame, Header, Limit, Text};
+use bytes::Bytes;
 
 /// How first-level elements are framed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
     /// One long document: the root is the stream header, its children are frames (RFC 6120 §4).
     Stream,
-    /// Every element is a document of its own (RFC 7395).
+    /// Every element is a document of its own (RFC 7395); `<open/>` and `<close/>` come as frames like any other.
     Elements,
 }
 
@@ -48,40 +55,480 @@ pub enum Item {
     Frame(Frame),
     /// White space between first-level elements (keepalives); the number of bytes of one run as far as received.
     Whitespace(usize),
-    /// The stream was closed (`</stream:stream>`).
+    /// The stream was closed (`</stream:stream>`). What follows it is ignored.
     Footer,
+}
+
+/// Where in the stream the parser is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Before anything: a byte order mark and an XML declaration may come.
+    Start,
+    /// Before the root's start tag.
+    Prolog,
+    /// Below the root, or between elements.
+    Between,
+    /// The root was an empty element: the footer is due.
+    EmptyRoot,
+    /// After the footer, or after an error.
+    Ended,
+}
+
+/// Which token the scan is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    /// At the beginning of one.
+    None,
+    Text,
+    /// `<…>`; inside quotes when there is one.
+    Tag(Option<u8>),
+    Cdata,
+    /// `<?…?>`
+    Instruction,
 }
 
 /// Resumable at any byte; keeps nothing but an incomplete element between calls.
 #[derive(Debug)]
 pub struct Parser {
-    _limits: Limits,
+    framing: Framing,
+    limits: Limits,
+    place: Place,
+    /// The incomplete element or header.
+    pending: Vec<u8>,
+    token: Token,
+    /// Where the current token starts, and how far it was scanned; offsets into the element.
+    token_start: usize,
+    scanned: usize,
+    index: Box<Index>,
+    attributes: Vec<RawAttribute>,
+    /// Declared on the stream root.
+    root_name: Text,
+    root: Vec<(Text, Text)>,
+}
+
+/// The outcome of scanning an element as far as there are bytes.
+enum Scan {
+    /// It is complete and ends here.
+    Complete(usize),
+    More,
 }
 
 impl Parser {
     /// A parser at the start of a stream.
-    pub fn new(_framing: Framing, _limits: Limits) -> Self {
-        todo!()
+    pub fn new(framing: Framing, limits: Limits) -> Self {
+        Parser {
+            framing,
+            limits,
+            place: Place::Start,
+            pending: Vec::new(),
+            token: Token::None,
+            token_start: 0,
+            scanned: 0,
+            index: Box::default(),
+            attributes: Vec::new(),
+            root_name: Text::default(),
+            root: Vec::new(),
+        }
     }
-    /// Changes the limits, from the next first-level element on.
-    pub fn set_limits(&mut self, _limits: Limits) {
-        todo!()
+
+    /// A parser of elements that stand inside these declarations.
+    pub(crate) fn within(framing: Framing, limits: Limits, around: &[(Text, Text)]) -> Self {
+        Parser { root: around.to_vec(), place: Place::Prolog, ..Parser::new(framing, limits) }
     }
+
+    /// Writes an element anew so that it needs no prefix from around it.
+    fn rewrite(&self, bytes: &Bytes) -> Result<Frame, Error> {
+        let default: Vec<(Text, Text)> = self.root.iter().filter(|(prefix, _)| prefix.is_empty()).cloned().collect();
+        let around = default.first().map(|(_, namespace)| namespace.clone()).unwrap_or_default();
+        let mut written = Vec::with_capacity(bytes.len());
+        crate::tree::build(bytes, &self.root).write(&mut written, &around);
+        // What was within the limits may be somewhat larger now; it has been accepted.
+        let limits = Limits { bytes: usize::MAX, namespaces: usize::MAX, attributes: usize::MAX, ..self.limits };
+        let mut parser = Parser::within(Framing::Elements, limits, &default);
+        match parser.next(&mut written.as_slice())? {
+            Some(Item::Frame(frame)) => Ok(Frame { wire_len: bytes.len(), ..frame }),
+            _ => Err(Error::NotWellFormed("an element that cannot be rewritten")),
+        }
+    }
+
+    /// Changes the limits, from the next token on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Forgets everything: the next bytes start a new stream (after STARTTLS or SASL).
     pub fn reset(&mut self) {
-        todo!()
+        *self = Parser::new(self.framing, self.limits);
     }
-    /// Reads from the front of `input`, advancing it, until one item is complete or the input is used up (`None`).
-    /// After an error the parser must not be used again before [`Parser::reset`].
-    pub fn next(&mut self, _input: &mut &[u8]) -> Result<Option<Item>, Error> {
-        todo!()
-    }
+
     /// Whether an incomplete header or element is held.
     pub fn is_mid_element(&self) -> bool {
-        todo!()
+        !self.pending.is_empty()
     }
+
     /// Bytes held for an incomplete element: what memory limits count.
     pub fn held(&self) -> usize {
-        todo!()
+        self.pending.len()
+    }
+
+    /// Reads from the front of `input`, advancing it, until one item is complete or the input is used up (`None`).
+    /// After an error the parser refuses everything until [`Parser::reset`].
+    pub fn next(&mut self, input: &mut &[u8]) -> Result<Option<Item>, Error> {
+        match self.advance(input) {
+            Ok(item) => Ok(item),
+            Err(error) => {
+                self.place = Place::Ended;
+                self.pending = Vec::new();
+                Err(error)
+            }
+        }
+    }
+
+    fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Item>, Error> {
+        loop {
+            match self.place {
+                Place::Ended => {
+                    *input = &[];
+                    return Ok(None);
+                }
+                Place::EmptyRoot => {
+                    self.place = Place::Ended;
+                    return Ok(Some(Item::Footer));
+                }
+                Place::Start | Place::Prolog | Place::Between => {}
+            }
+            if self.pending.is_empty() && self.place != Place::Start {
+                let spaces = input.iter().take_while(|byte| scan::is_space(**byte)).count();
+                if spaces > 0 {
+                    *input = input.get(spaces..).unwrap_or_default();
+                    return Ok(Some(Item::Whitespace(spaces)));
+                }
+            }
+            if input.is_empty() {
+                return Ok(None);
+            }
+            if self.pending.is_empty() {
+                // Straight from the caller's slice: nothing is kept when the element is complete in it.
+                let bytes = *input;
+                match self.scan(bytes)? {
+                    Scan::Complete(end) => {
+                        let (element, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
+                        *input = rest;
+                        let taken = Bytes::copy_from_slice(element);
+                        if let Some(item) = self.finish(taken)? {
+                            return Ok(Some(item));
+                        }
+                    }
+                    Scan::More => {
+                        self.pending.extend_from_slice(bytes);
+                        *input = &[];
+                        return Ok(None);
+                    }
+                }
+            } else {
+                // No more than the limit is ever kept, however much is handed in at once.
+                let before = self.pending.len();
+                let room = self.limits.bytes.saturating_add(1).saturating_sub(before).max(1);
+                let part = input.get(..input.len().min(room)).unwrap_or_default();
+                let mut pending = std::mem::take(&mut self.pending);
+                pending.extend_from_slice(part);
+                match self.scan(&pending)? {
+                    Scan::Complete(end) => {
+                        let used = end.saturating_sub(before);
+                        *input = input.get(used..).unwrap_or_default();
+                        pending.truncate(end);
+                        if let Some(item) = self.finish(Bytes::from(pending))? {
+                            return Ok(Some(item));
+                        }
+                    }
+                    Scan::More => {
+                        *input = input.get(part.len()..).unwrap_or_default();
+                        self.pending = pending;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Scans the current element, whose bytes so far are `bytes`, from where the last scan stopped.
+    fn scan(&mut self, bytes: &[u8]) -> Result<Scan, Error> {
+        let outcome = self.scan_tokens(bytes)?;
+        let length = match outcome {
+            Scan::Complete(end) => end,
+            Scan::More => bytes.len(),
+        };
+        if length > self.limits.bytes {
+            return Err(Error::LimitExceeded(Limit::Bytes));
+        }
+        Ok(outcome)
+    }
+
+    fn scan_tokens(&mut self, bytes: &[u8]) -> Result<Scan, Error> {
+        loop {
+            // A token that is longer than everything may be is not waited for.
+            if self.scanned > self.limits.bytes {
+                return Err(Error::LimitExceeded(Limit::Bytes));
+            }
+            match self.token {
+                Token::None => match self.begin_token(bytes)? {
+                    Begun::Token(token, skip) => {
+                        self.token = token;
+                        self.scanned = self.token_start.saturating_add(skip);
+                    }
+                    Begun::Skip(end) => return Ok(Scan::Complete(end)),
+                    Begun::More => return Ok(Scan::More),
+                },
+                Token::Text => {
+                    let rest = bytes.get(self.scanned..).unwrap_or_default();
+                    match memchr::memchr(b'<', rest) {
+                        Some(found) => {
+                            let end = self.scanned.saturating_add(found);
+                            scan::check_text(scan::slice(bytes, self.token_start..end))?;
+                            self.next_token(end);
+                        }
+                        None => {
+                            self.scanned = bytes.len();
+                            return Ok(Scan::More);
+                        }
+                    }
+                }
+                Token::Tag(quote) => {
+                    let rest = bytes.get(self.scanned..).unwrap_or_default();
+                    let found = match quote {
+                        Some(quote) => memchr::memchr(quote, rest),
+                        None => memchr::memchr3(b'>', b'"', b'\'', rest),
+                    };
+                    let Some(found) = found else {
+                        self.scanned = bytes.len();
+                        return Ok(Scan::More);
+                    };
+                    let at = self.scanned.saturating_add(found);
+                    self.scanned = at.saturating_add(1);
+                    match (quote, bytes.get(at).copied()) {
+                        (Some(_), _) => self.token = Token::Tag(None),
+                        (None, Some(quote @ (b'"' | b'\''))) => self.token = Token::Tag(Some(quote)),
+                        (None, _) => {
+                            if let Some(end) = self.tag(bytes, self.scanned)? {
+                                return Ok(Scan::Complete(end));
+                            }
+                        }
+                    }
+                }
+                Token::Cdata => {
+                    // Two bytes back: the end may have been cut.
+                    let from = self.scanned.saturating_sub(2).max(self.token_start.saturating_add(CDATA.len()));
+                    let rest = bytes.get(from..).unwrap_or_default();
+                    match memchr::memmem::find(rest, b"]]>") {
+                        Some(found) => {
+                            let start = self.token_start.saturating_add(CDATA.len());
+                            let end = from.saturating_add(found);
+                            scan::check_cdata(scan::slice(bytes, start..end))?;
+                            self.next_token(end.saturating_add(3));
+                        }
+                        None => {
+                            self.scanned = bytes.len();
+                            return Ok(Scan::More);
+                        }
+                    }
+                }
+                Token::Instruction => {
+                    let from = self.scanned.saturating_sub(1).max(self.token_start.saturating_add(2));
+                    let rest = bytes.get(from..).unwrap_or_default();
+                    match memchr::memmem::find(rest, b"?>") {
+                        Some(found) => {
+                            let end = from.saturating_add(found).saturating_add(2);
+                            scan::declaration(scan::slice(bytes, self.token_start..end))?;
+                            self.place = Place::Prolog;
+                            return Ok(Scan::Complete(end));
+                        }
+                        None => {
+                            self.scanned = bytes.len();
+                            return Ok(Scan::More);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn next_token(&mut self, start: usize) {
+        self.token = Token::None;
+        self.token_start = start;
+        self.scanned = start;
+    }
+
+    /// Tells which token begins where the last one ended.
+    fn begin_token(&mut self, bytes: &[u8]) -> Result<Begun, Error> {
+        let rest = bytes.get(self.token_start..).unwrap_or_default();
+        let outside = self.index.depth() == 0;
+        if self.place == Place::Start && outside {
+            match rest {
+                [] | [0xef] | [0xef, 0xbb] => return Ok(Begun::More),
+                [0xef, 0xbb, 0xbf, ..] => {
+                    self.place = Place::Prolog;
+                    // The declaration may still come, directly behind the mark.
+                    return if rest.len() == 3 || b"<?xml".starts_with(scan::slice(rest, 3..rest.len().min(8))) {
+                        self.place = Place::Start;
+                        self.after_mark(rest)
+                    } else {
+                        Ok(Begun::Skip(self.token_start.saturating_add(3)))
+                    };
+                }
+                // UTF-16, with a byte order mark or without.
+                [0xfe | 0xff, ..] | [0, ..] => return Err(Error::UnsupportedEncoding),
+                [b'<', 0, ..] => return Err(Error::UnsupportedEncoding),
+                _ => {}
+            }
+        }
+        match rest {
+            [] | [b'<'] => Ok(Begun::More),
+            [b'<', b'?', ..] => {
+                if self.place != Place::Start || !outside {
+                    // RFC 6120 §11.1; a second declaration is not even well-formed.
+                    let second = rest.starts_with(b"<?xml");
+                    if !second && b"<?xml".starts_with(rest) {
+                        return Ok(Begun::More);
+                    }
+                    return Err(match (second, rest.get(5).copied()) {
+                        (true, None) => return Ok(Begun::More),
+                        (true, Some(byte)) if scan::is_space(byte) || byte == b'?' => {
+                            Error::NotWellFormed("a second XML declaration")
+                        }
+                        _ => Error::Restricted("a processing instruction"),
+                    });
+                }
+                let known = scan::slice(rest, 0..rest.len().min(5));
+                if !b"<?xml".starts_with(known) {
+                    return Err(Error::Restricted("a processing instruction"));
+                }
+                if rest.get(5).is_some_and(|byte| !scan::is_space(*byte)) {
+                    return Err(Error::Restricted("a processing instruction"));
+                }
+                Ok(Begun::Token(Token::Instruction, 2))
+            }
+            [b'<', b'!', ..] => {
+                if outside || !b"<![CDATA[".starts_with(scan::slice(rest, 0..rest.len().min(CDATA.len()))) {
+                    return match rest {
+                        [_, _] => Ok(Begun::More),
+                        [_, _, b'-', ..] => Err(Error::Restricted("a comment")),
+                        [_, _, b'[', ..] if outside => Err(Error::StreamLevelText),
+                        [_, _, b'[', ..] => Err(Error::NotWellFormed("a broken CDATA section")),
+                        _ => Err(Error::Restricted("a document type declaration")),
+                    };
+                }
+                if rest.len() < CDATA.len() {
+                    return Ok(Begun::More);
+                }
+                Ok(Begun::Token(Token::Cdata, CDATA.len()))
+            }
+            [b'<', ..] => Ok(Begun::Token(Token::Tag(None), 1)),
+            [byte, ..] if outside => {
+                if self.place == Place::Start && scan::is_space(*byte) {
+                    self.place = Place::Prolog;
+                    return Ok(Begun::Skip(self.token_start));
+                }
+                if self.place == Place::Between {
+                    Err(Error::StreamLevelText)
+                } else {
+                    Err(Error::NotWellFormed("text before the root element"))
+                }
+            }
+            _ => Ok(Begun::Token(Token::Text, 0)),
+        }
+    }
+
+    /// Skips the byte order mark; the declaration may follow it.
+    fn after_mark(&mut self, rest: &[u8]) -> Result<Begun, Error> {
+        if rest.len() == 3 {
+            return Ok(Begun::More);
+        }
+        self.token_start = self.token_start.saturating_add(3);
+        Ok(Begun::Token(Token::None, 0))
+    }
+
+    /// Takes a complete tag that ends at `end`. `Some` when it completes the first-level element or the header.
+    fn tag(&mut self, bytes: &[u8], end: usize) -> Result<Option<usize>, Error> {
+        let start = self.token_start;
+        let token = scan::slice(bytes, start..end);
+        let header = self.framing == Framing::Stream && self.place != Place::Between;
+        if token.get(1) == Some(&b'/') {
+            let name = scan::end_tag(token, &self.limits)?;
+            if self.index.depth() == 0 {
+                let root = self.framing == Framing::Stream && self.place == Place::Between;
+                if !root || scan::text(token, name.full()) != &*self.root_name {
+                    return Err(Error::NotWellFormed("an end tag without its start tag"));
+                }
+                return Ok(Some(end));
+            }
+            let done = self.index.close(bytes, start, scan::slice(token, name.full()), end)?;
+            self.next_token(end);
+            return Ok(done.then_some(end));
+        }
+        self.attributes.clear();
+        let tag = scan::start_tag(token, &self.limits, &mut self.attributes)?;
+        let done = self.index.open(bytes, start..end, tag, &self.attributes, &self.root, &self.limits)?;
+        self.next_token(end);
+        Ok((done || header).then_some(end))
+    }
+
+    /// Makes an item of a complete element, header, footer or declaration. `None` for a declaration.
+    fn finish(&mut self, bytes: Bytes) -> Result<Option<Item>, Error> {
+        let place = self.place;
+        let was_tag = self.index.has_root();
+        let closing = bytes.starts_with(b"</");
+        self.next_token(0);
+        if !was_tag && closing {
+            self.place = Place::Ended;
+            return Ok(Some(Item::Footer));
+        }
+        if !was_tag {
+            // The XML declaration, or a byte order mark.
+            return Ok(None);
+        }
+        if self.framing == Framing::Stream && place != Place::Between {
+            let header = self.index.take_header(&bytes);
+            let empty = bytes.ends_with(b"/>");
+            self.root_name = Text::from(self.index.root_name(&bytes));
+            self.root = header.prefixes.clone();
+            if !header.default_namespace.is_empty() {
+                self.root.push((Text::default(), header.default_namespace.clone()));
+            }
+            self.index.clear();
+            self.place = if empty { Place::EmptyRoot } else { Place::Between };
+            return Ok(Some(Item::Header(header)));
+        }
+        if self.framing == Framing::Stream {
+            self.place = Place::Between;
+        } else {
+            self.place = Place::Prolog;
+        }
+        let frame = if self.index.leans() { self.rewrite(&bytes)? } else { self.index.take_frame(bytes) };
+        self.index.clear();
+        Ok(Some(Item::Frame(frame)))
+    }
+}
+
+const CDATA: &[u8] = b"<![CDATA[";
+
+/// What begins at a token's start.
+enum Begun {
+    /// This token; so many bytes of it are known.
+    Token(Token, usize),
+    /// Something to skip that ends here.
+    Skip(usize),
+    /// Not enough bytes to tell.
+    More,
+}
+
+impl Header {
+    pub(crate) fn from_parts(
+        namespace: Text,
+        name: Text,
+        declarations: Vec<(Text, Text)>,
+        attributes: Vec<Attribute>,
+    ) -> Header {
+        let (default, prefixes): (Vec<_>, Vec<_>) = declarations.into_iter().partition(|(prefix, _)| prefix.is_empty());
+        let default_namespace = default.into_iter().next().map(|(_, namespace)| namespace).unwrap_or_default();
+        Header { namespace, name, default_namespace, prefixes, attributes }
     }
 }

@@ -19,6 +19,11 @@ impl Text {
         Ok(Text(bytes))
     }
 
+    /// A part of checked bytes, cut at token borders.
+    pub(crate) fn part(bytes: &Bytes, range: std::ops::Range<usize>) -> Self {
+        if range.start >= range.end || range.end > bytes.len() { Text::default() } else { Text(bytes.slice(range)) }
+    }
+
     /// The text as a string slice.
     pub fn as_str(&self) -> &str {
         // Constructed from checked UTF-8 only; `from_utf8` here keeps the crate free of `unsafe`.
