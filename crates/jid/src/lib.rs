@@ -9,6 +9,8 @@
 
 mod prepare;
 
+pub use prepare::{prepare_local, prepare_resource};
+
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -70,17 +72,47 @@ impl Jid {
     pub fn parse_at(text: &str, level: Level) -> Result<Jid, Error> {
         prepare::parse(text, level)
     }
+    /// Puts prepared parts together. Each is within its bound, so the lengths fit.
+    fn from_prepared(local: Option<&str>, domain: &str, resource: Option<&str>) -> Jid {
+        let length = |part: &str| u16::try_from(part.len()).unwrap_or(u16::MAX);
+        let text: Arc<str> = match (local, resource) {
+            (None, None) => domain.into(),
+            (Some(local), None) => format!("{local}@{domain}").into(),
+            (None, Some(resource)) => format!("{domain}/{resource}").into(),
+            (Some(local), Some(resource)) => format!("{local}@{domain}/{resource}").into(),
+        };
+        Jid { text, local_len: local.map_or(0, length), domain_len: length(domain) }
+    }
+    fn domain_start(&self) -> usize {
+        match usize::from(self.local_len) {
+            0 => 0,
+            local => local.saturating_add(1),
+        }
+    }
+    fn bare_end(&self) -> usize {
+        self.domain_start().saturating_add(usize::from(self.domain_len))
+    }
+    fn bare_text(&self) -> &str {
+        self.text.get(..self.bare_end()).unwrap_or_default()
+    }
     /// The localpart.
     pub fn local(&self) -> Option<&str> {
-        todo!()
+        match usize::from(self.local_len) {
+            0 => None,
+            local => self.text.get(..local),
+        }
     }
     /// The domain.
     pub fn domain(&self) -> &str {
-        todo!()
+        self.text.get(self.domain_start()..self.bare_end()).unwrap_or_default()
     }
     /// The resource.
     pub fn resource(&self) -> Option<&str> {
-        todo!()
+        self.text.get(self.bare_end().saturating_add(1)..)
+    }
+    /// Whether it is a domain and nothing else.
+    pub fn is_domain(&self) -> bool {
+        self.local_len == 0 && self.is_bare()
     }
     /// The address as text.
     pub fn as_str(&self) -> &str {
@@ -88,15 +120,18 @@ impl Jid {
     }
     /// The same without its resource; shares the storage when there is none.
     pub fn to_bare(&self) -> BareJid {
-        todo!()
+        if self.is_bare() {
+            return BareJid(self.clone());
+        }
+        BareJid(Jid { text: self.bare_text().into(), local_len: self.local_len, domain_len: self.domain_len })
     }
     /// Whether there is no resource.
     pub fn is_bare(&self) -> bool {
         self.resource().is_none()
     }
     /// Whether both have the same localpart and domain, without making a bare address.
-    pub fn same_bare(&self, _other: &Jid) -> bool {
-        todo!()
+    pub fn same_bare(&self, other: &Jid) -> bool {
+        self.bare_text() == other.bare_text()
     }
     /// As a full address, when there is a resource.
     pub fn to_full(&self) -> Option<FullJid> {
@@ -119,16 +154,19 @@ impl BareJid {
         if jid.is_bare() { Ok(BareJid(jid)) } else { Err(Error::Resource) }
     }
     /// An account address from a localpart (prepared at `level`) and a domain.
-    pub fn from_parts(_local: &str, _domain: &Domain, _level: Level) -> Result<BareJid, Error> {
-        todo!()
+    pub fn from_parts(local: &str, domain: &Domain, level: Level) -> Result<BareJid, Error> {
+        let local = prepare_local(local, level)?;
+        Ok(BareJid(Jid::from_prepared(Some(&local), domain.as_str(), None)))
     }
     /// The domain by itself as an address.
-    pub fn from_domain(_domain: &Domain) -> BareJid {
-        todo!()
+    pub fn from_domain(domain: &Domain) -> BareJid {
+        let length = u16::try_from(domain.0.len()).unwrap_or(u16::MAX);
+        BareJid(Jid { text: Arc::clone(&domain.0), local_len: 0, domain_len: length })
     }
     /// With a resource, prepared at `level`.
-    pub fn with_resource(&self, _resource: &str, _level: Level) -> Result<FullJid, Error> {
-        todo!()
+    pub fn with_resource(&self, resource: &str, level: Level) -> Result<FullJid, Error> {
+        let resource = prepare_resource(resource, level)?;
+        Ok(FullJid(Jid::from_prepared(self.local(), self.domain(), Some(&resource))))
     }
     /// The localpart.
     pub fn local(&self) -> Option<&str> {
@@ -185,8 +223,8 @@ impl FullJid {
 
 impl Domain {
     /// Parses and normalises (IDNA to U-labels, lower case, one trailing dot removed; IPv4 and bracketed IPv6 literals).
-    pub fn parse(_text: &str) -> Result<Domain, Error> {
-        todo!()
+    pub fn parse(text: &str) -> Result<Domain, Error> {
+        Ok(Domain(prepare::prepare_domain(text)?.as_ref().into()))
     }
     /// As text.
     pub fn as_str(&self) -> &str {
@@ -194,7 +232,10 @@ impl Domain {
     }
     /// As A-labels, for DNS, SNI and certificates.
     pub fn to_ascii(&self) -> Result<String, Error> {
-        todo!()
+        if self.0.is_ascii() {
+            return Ok(self.0.to_string());
+        }
+        idna::domain_to_ascii(&self.0).map_err(|_| Error::Domain)
     }
 }
 
