@@ -4,8 +4,8 @@
 
 use stonechat_sasl::client::{self, Scram};
 use stonechat_sasl::{
-    ChannelBinding, Credentials, Failure, Hash, Lookup, Mechanism, Negotiation, Notice, Step,
-    Verdict, decode, encode,
+    ChannelBinding, Credentials, Failure, Hash, Lookup, Mechanism, Negotiation, Notice, ScramKeys,
+    Step, Verdict, decode, encode,
 };
 
 use crate::desk::{
@@ -167,6 +167,32 @@ fn abuse_55_an_account_without_keys_is_like_none() {
         desk.verdict("PLAIN", b"\0juliet\0pencil"),
         Err(Failure::NotAuthorized)
     );
+}
+
+#[test]
+fn abuse_55_an_account_whose_keys_are_damaged_is_like_none() {
+    type Damage = fn(&mut ScramKeys);
+    let damages: [Damage; 4] = [
+        |keys| keys.salt.clear(),
+        |keys| keys.iterations = 0,
+        |keys| keys.stored_key.truncate(19),
+        |keys| keys.server_key.push(0),
+    ];
+    for damage in damages {
+        let mut damaged = credentials("pencil");
+        for keys in [&mut damaged.sha1, &mut damaged.sha256, &mut damaged.sha512] {
+            damage(keys.as_mut().unwrap());
+        }
+        for hash in HASHES {
+            let mut broken = Desk::full().with(Account::Found(damaged.clone()));
+            let mut none = Desk::full().with(Account::Unknown);
+            for desk in [&mut broken, &mut none] {
+                let heard = desk.scram(Mechanism::Scram(hash), scram_client(hash, "pencil"));
+                assert_eq!(heard, Err(Failure::NotAuthorized));
+            }
+            assert_eq!(broken.challenges, none.challenges);
+        }
+    }
 }
 
 #[test]
