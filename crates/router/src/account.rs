@@ -41,7 +41,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shards {
     pub(crate) fn new() -> Self {
         let hasher = foldhash::quality::RandomState::default();
-        let shards = (0..SHARDS).map(|_| Mutex::new(HashMap::with_hasher(hasher))).collect();
+        let shards = (0..SHARDS).map(|_| Mutex::new(HashMap::with_hasher(hasher.clone()))).collect();
         Shards { hasher, shards }
     }
 
@@ -103,7 +103,7 @@ pub(crate) struct Cell {
 /// A stanza that waits for the account to load, and who wants to know when it is safe.
 pub(crate) struct Waiting {
     pub(crate) stanza: Stanza,
-    pub(crate) done: Option<oneshot::Sender<()>>,
+    pub(crate) done: oneshot::Sender<()>,
 }
 
 pub(crate) enum Load {
@@ -127,6 +127,10 @@ pub(crate) struct Loaded {
 pub(crate) struct State {
     pub(crate) load: Load,
     pub(crate) sessions: SmallVec<[Session; 2]>,
+    /// The session to which the kept messages are being delivered.
+    pub(crate) draining: Option<SessionId>,
+    /// The account was deleted; its streams end when the request that did it is answered.
+    pub(crate) doomed: bool,
     last_use: Option<Instant>,
 }
 
@@ -151,7 +155,13 @@ impl Cell {
     fn new(jid: BareJid) -> Self {
         Cell {
             jid,
-            state: Mutex::new(State { load: Load::Loading(VecDeque::new()), sessions: SmallVec::new(), last_use: None }),
+            state: Mutex::new(State {
+                load: Load::Loading(VecDeque::new()),
+                sessions: SmallVec::new(),
+                draining: None,
+                doomed: false,
+                last_use: None,
+            }),
             loaded: watch::Sender::new(false),
         }
     }
@@ -170,17 +180,9 @@ impl Cell {
         self.lock().loaded().map(|loaded| loaded.id)
     }
 
-    /// Ends the loading, and hands back what waited for it.
-    pub(crate) fn finish_loading(&self, load: Load, now: Instant) -> VecDeque<Waiting> {
-        let mut state = self.lock();
-        let waiting = match std::mem::replace(&mut state.load, load) {
-            Load::Loading(waiting) => waiting,
-            _ => VecDeque::new(),
-        };
-        state.last_use = Some(now);
-        drop(state);
+    /// Wakes those who wait for the account to be loaded.
+    pub(crate) fn announce_loaded(&self) {
         self.loaded.send_replace(true);
-        waiting
     }
 
     pub(crate) fn bind(
@@ -190,19 +192,23 @@ impl Cell {
         jid: &FullJid,
         outbox: &Arc<dyn Outbox>,
         facts: SessionFacts,
-    ) -> Result<(), BindError> {
+    ) -> Result<Option<Session>, BindError> {
         let max = router.settings().max_sessions;
         let mut state = self.lock();
         if state.loaded().is_none() {
             return Err(BindError::NotAllowed);
         }
-        if let Some(older) = state.sessions.iter().find(|session| session.jid == *jid) {
-            // The older session stays in the list until its connection has ended: its unavailable presence precedes
-            // whatever the newer one broadcasts only if it goes first, so it is unbound by the caller of `replaced`.
-            older.outbox.close(Some(StreamError::new(StreamCondition::Conflict)));
-        } else if state.sessions.len() >= max {
-            return Err(too_many_sessions());
-        }
+        let replaced = match state.sessions.iter().position(|session| session.jid == *jid) {
+            Some(index) => {
+                // RFC 6120 §7.7.2.2. It leaves the list at once, so that its unavailable presence precedes whatever the
+                // newer one broadcasts.
+                let older = state.sessions.remove(index);
+                older.outbox.close(Some(StreamError::new(StreamCondition::Conflict)));
+                Some(older)
+            }
+            None if state.sessions.len() >= max => return Err(too_many_sessions()),
+            None => None,
+        };
         state.sessions.push(Session {
             id,
             jid: jid.clone(),
@@ -215,7 +221,7 @@ impl Cell {
             directed: DirectedPresence::default(),
             held: None,
         });
-        Ok(())
+        Ok(replaced)
     }
 
     pub(crate) fn available(&self) -> Vec<FullJid> {
@@ -281,15 +287,24 @@ impl State {
     pub(crate) fn session(&mut self, id: SessionId) -> Option<&mut Session> {
         self.sessions.iter_mut().find(|session| session.id == id)
     }
-    /// Lets a stanza wait for the account to load. It comes back when it need not or may not wait.
-    pub(crate) fn wait(&mut self, stanza: Stanza, done: Option<oneshot::Sender<()>>) -> Result<(), (Stanza, Overfull)> {
+    /// Lets a stanza wait while the account loads. It comes back when it need not or may not wait.
+    pub(crate) fn wait(&mut self, stanza: Stanza) -> Result<oneshot::Receiver<()>, Box<(Stanza, Overfull)>> {
         match &mut self.load {
             Load::Loading(waiting) if waiting.len() < MAX_WAITING => {
+                let (done, receiver) = oneshot::channel();
                 waiting.push_back(Waiting { stanza, done });
-                Ok(())
+                Ok(receiver)
             }
-            Load::Loading(_) => Err((stanza, Overfull::Yes)),
-            _ => Err((stanza, Overfull::No)),
+            Load::Loading(_) => Err(Box::new((stanza, Overfull::Yes))),
+            _ => Err(Box::new((stanza, Overfull::No))),
+        }
+    }
+    /// Ends the loading, and hands out what waited for it.
+    pub(crate) fn finish_loading(&mut self, load: Load, now: Instant) -> VecDeque<Waiting> {
+        self.last_use = Some(now);
+        match std::mem::replace(&mut self.load, load) {
+            Load::Loading(waiting) => waiting,
+            _ => VecDeque::new(),
         }
     }
 }

@@ -93,7 +93,7 @@ impl Context {
     }
     /// Deletes an account: contacts are told, sessions end, everything it kept goes.
     pub async fn delete_account(&self, jid: &BareJid) -> Result<(), AccountError> {
-        self.router.delete_account(jid).await
+        self.router.doom_account(jid).await.map(|_| ())
     }
     /// Derives credentials from a prepared password on the bounded blocking pool; `None` when the pool is overloaded.
     pub async fn derive_credentials(&self, password: stonechat_sasl::Password) -> Option<Credentials> {

@@ -95,13 +95,17 @@ where
 pub(crate) type FeatureFn = Arc<dyn Fn(&Context, &Domain) -> Option<Element> + Send + Sync>;
 pub(crate) type FormFn = Arc<dyn Fn(&Context, &Domain) -> Option<Element> + Send + Sync>;
 
+/// Which IQs a handler answers.
+pub(crate) type IqKey = (Place, IqKind, &'static str, &'static str);
+pub(crate) type Claim = (IqKey, Arc<dyn IqHandler>);
+
 #[derive(Default)]
 pub(crate) struct Declared {
     pub(crate) infos: Vec<Info>,
     pub(crate) features: Vec<(Place, &'static str)>,
     pub(crate) identities: Vec<(Place, &'static str, &'static str)>,
     pub(crate) forms: Vec<FormFn>,
-    pub(crate) iq: Vec<(Place, IqKind, &'static str, &'static str, Arc<dyn IqHandler>)>,
+    pub(crate) iq: Vec<Claim>,
     pub(crate) registration: Option<Arc<dyn IqHandler>>,
     pub(crate) before_authentication: Vec<FeatureFn>,
     pub(crate) after_authentication: Vec<FeatureFn>,
@@ -148,7 +152,7 @@ impl Registrar {
         name: &'static str,
         handler: impl IqHandler,
     ) {
-        self.declared.iq.push((place, kind, namespace, name, Arc::new(handler)));
+        self.declared.iq.push(((place, kind, namespace, name), Arc::new(handler)));
     }
     /// The handler of `jabber:iq:register` before authentication. There is one at most.
     pub fn registration(&mut self, handler: impl IqHandler) {

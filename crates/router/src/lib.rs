@@ -28,6 +28,7 @@ mod route;
 mod router;
 mod session;
 mod settings;
+pub mod time;
 
 pub use clock::{Clock, Random, SystemClock};
 pub use context::{AccountPresence, Context, Relation};

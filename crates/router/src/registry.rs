@@ -1,11 +1,9 @@
 //! The immutable tables that extensions' declarations become at start.
 
-use crate::extension::{Declared, FeatureFn, FormFn};
+use crate::extension::{Claim, Declared, FeatureFn, FormFn};
 use crate::{Info, IqHandler, IqKind, Place, Registrar};
 use std::collections::HashMap;
 use std::sync::Arc;
-
-type IqKey = (Place, IqKind, &'static str, &'static str);
 
 /// Which IQs somebody answers, what disco shows, which stream features there are.
 pub struct Registry {
@@ -13,7 +11,7 @@ pub struct Registry {
     pub(crate) features: Vec<(Place, &'static str)>,
     pub(crate) identities: Vec<(Place, &'static str, &'static str)>,
     pub(crate) forms: Vec<FormFn>,
-    iq: HashMap<&'static str, Vec<(IqKey, Arc<dyn IqHandler>)>>,
+    iq: HashMap<&'static str, Vec<Claim>>,
     pub(crate) registration: Option<Arc<dyn IqHandler>>,
     pub(crate) before_authentication: Vec<FeatureFn>,
     pub(crate) after_authentication: Vec<FeatureFn>,
@@ -44,9 +42,9 @@ impl Registry {
         } = registrar.declared;
         features.sort_unstable_by_key(|(place, feature)| (*place == Place::Account, *feature));
         features.dedup();
-        let mut iq: HashMap<&'static str, Vec<(IqKey, Arc<dyn IqHandler>)>> = HashMap::new();
-        for (place, kind, namespace, name, handler) in claims {
-            let key = (place, kind, namespace, name);
+        let mut iq: HashMap<&'static str, Vec<Claim>> = HashMap::new();
+        for (key, handler) in claims {
+            let (place, kind, namespace, name) = key;
             let row = iq.entry(namespace).or_default();
             if row.iter().any(|(other, _)| *other == key) {
                 return Err(DoubleClaim { place, kind, namespace, name });

@@ -1,9 +1,7 @@
 //! The router's state and its short operations; the pipeline itself is in [`crate::route`].
 
 use crate::account::{Cell, Shards};
-use crate::{
-    AccountError, AccountPresence, Clock, Context, Hosts, Random, Registry, Remote, Settings, SystemClock,
-};
+use crate::{AccountError, AccountPresence, Clock, Context, Hosts, Random, Registry, Remote, Settings, SystemClock};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -100,7 +100,9 @@ impl Router {
             .map_err(|_| BindError::Refused(StanzaCondition::BadRequest.into()))?;
         let cell = self.loaded(account).await.ok_or(BindError::NotAllowed)?;
         let id = SessionId(self.inner.next_session.fetch_add(1, Ordering::Relaxed));
-        cell.bind(self, id, &jid, &outbox, facts)?;
+        if let Some(replaced) = cell.bind(self, id, &jid, &outbox, facts)? {
+            self.left(&cell, replaced, &mut Turn::new());
+        }
         self.inner.sessions.fetch_add(1, Ordering::Relaxed);
         Ok(ClientSession { router: self.clone(), cell, id, jid, outbox, ended: false })
     }

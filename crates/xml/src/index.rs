@@ -213,9 +213,7 @@ impl Index {
         if wanted == b"xml" {
             return Ok(Name::Of(XML_NAMESPACE));
         }
-        if let Some(found) =
-            self.bindings.iter().rev().find(|binding| slice(bytes, binding.prefix.clone()) == wanted)
-        {
+        if let Some(found) = self.bindings.iter().rev().find(|binding| slice(bytes, binding.prefix.clone()) == wanted) {
             if found.first_level && depth > 0 && prefix.is_some() {
                 self.leans = true;
             }

@@ -190,11 +190,7 @@ fn skip_space(token: &[u8], mut at: usize) -> usize {
 }
 
 /// Reads a complete `<…>` or `<…/>`, appending its attributes. The token's last byte is its `>`.
-pub(crate) fn start_tag(
-    token: &[u8],
-    limits: &Limits,
-    attributes: &mut Vec<RawAttribute>,
-) -> Result<StartTag, Error> {
+pub(crate) fn start_tag(token: &[u8], limits: &Limits, attributes: &mut Vec<RawAttribute>) -> Result<StartTag, Error> {
     if std::str::from_utf8(token).is_err() {
         return Err(malformed("not UTF-8"));
     }

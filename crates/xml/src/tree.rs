@@ -147,8 +147,7 @@ fn start(token: &[u8], name: scan::Name, attributes: &[RawAttribute], scope: &mu
         if full == "xmlns" || full.starts_with("xmlns:") {
             continue;
         }
-        let namespace =
-            attribute.name.prefix().map(|prefix| scope.resolve(text(token, prefix))).unwrap_or_default();
+        let namespace = attribute.name.prefix().map(|prefix| scope.resolve(text(token, prefix))).unwrap_or_default();
         element.set_attribute(namespace, text(token, attribute.name.local()).to_owned(), value(attribute));
     }
     element

@@ -184,15 +184,16 @@ fn abuse_06_to_12_and_20_what_is_not_well_formed() {
 
 #[test]
 fn abuse_10_other_encodings() {
-    for bytes in [
-        &b"\xfe\xff\x00<"[..],
-        b"\xff\xfe<\x00",
-        b"<\x00?\x00",
-        b"<?xml version='1.0' encoding='ISO-8859-1'?>",
-    ] {
+    for bytes in
+        [&b"\xfe\xff\x00<"[..], b"\xff\xfe<\x00", b"<\x00?\x00", b"<?xml version='1.0' encoding='ISO-8859-1'?>"]
+    {
         assert_eq!(run(&[bytes], Limits::CLIENT).1, Some(Error::UnsupportedEncoding), "{bytes:?}");
     }
-    for prolog in ["\u{feff}", "\u{feff}<?xml version='1.0' encoding='utf-8'?>", "<?xml version=\"1.0\" encoding='UTF-8' standalone='yes' ?>\n"] {
+    for prolog in [
+        "\u{feff}",
+        "\u{feff}<?xml version='1.0' encoding='utf-8'?>",
+        "<?xml version=\"1.0\" encoding='UTF-8' standalone='yes' ?>\n",
+    ] {
         let bytes = format!("{prolog}<s xmlns='x'><a/>").into_bytes();
         for cut in 0..bytes.len() {
             let (a, b) = bytes.split_at(cut);
@@ -200,7 +201,13 @@ fn abuse_10_other_encodings() {
             assert_eq!((seen.len(), error), (2, None), "{prolog:?} cut at {cut}");
         }
     }
-    for bad in ["<?xml?>", "<?xml encoding='utf-8'?>", "<?xml version='1.1'?>", " <?xml version='1.0'?>", "<?xml version='1.0' foo='1'?>"] {
+    for bad in [
+        "<?xml?>",
+        "<?xml encoding='utf-8'?>",
+        "<?xml version='1.1'?>",
+        " <?xml version='1.0'?>",
+        "<?xml version='1.0' foo='1'?>",
+    ] {
         assert!(run(&[bad.as_bytes()], Limits::CLIENT).1.is_some(), "{bad}");
     }
 }
@@ -256,7 +263,15 @@ fn abuse_17_text_at_stream_level() {
 
 #[test]
 fn abuse_22_a_refusal_does_not_depend_on_the_cut() {
-    for body in ["<message>&foo;</message>", "<!--x-->", "<x:y/>", "<a></b>", "<a b='1' b='2'/>", "text", "<?xml version='1.0'?>"] {
+    for body in [
+        "<message>&foo;</message>",
+        "<!--x-->",
+        "<x:y/>",
+        "<a></b>",
+        "<a b='1' b='2'/>",
+        "text",
+        "<?xml version='1.0'?>",
+    ] {
         let bytes = format!("{HEADER}{body}").into_bytes();
         let expected = run(&[&bytes], Limits::CLIENT).1;
         assert!(expected.is_some());

@@ -1,0 +1,583 @@
+//! Presence of a loaded account: what its sessions broadcast, what others send it, and subscriptions (RFC 6121 §3, §4).
+
+use crate::account::{Cell, Session, State};
+use crate::effects::Effects;
+use crate::roster::cancel;
+use crate::route::planned;
+use crate::{AccountError, Commits, Delivery, Pushed, Router, SessionId, Turn};
+use std::sync::Arc;
+use stonechat_im::plan::{PresencePlan, plan_presence};
+use stonechat_im::presence::{DirectedPresence, ProbeAnswer, priority, probe_answer};
+use stonechat_im::roster::RosterItem;
+use stonechat_im::subscription::{Change, Consequence, Passage, Transition, inbound, outbound};
+use stonechat_jid::{BareJid, Jid};
+use stonechat_stanza::{PresenceType, Stanza, StanzaCondition, StanzaError, StanzaType, ns};
+use stonechat_store::{AccountId, OfflineMessage, Pending};
+use stonechat_xml::Element;
+use tracing::{debug, error};
+
+/// Kept messages delivered between two waits for the client's socket.
+const DRAIN_BATCH: usize = 64;
+
+impl Router {
+    /// Takes a presence from a bound session.
+    pub(crate) fn presence_from_client(
+        &self,
+        cell: &Arc<Cell>,
+        session: SessionId,
+        stanza: Stanza,
+        turn: &mut Turn,
+        commits: &mut Commits,
+    ) {
+        let StanzaType::Presence(presence_type) = stanza.stanza_type() else { return };
+        let mut effects = Effects::default();
+        match (presence_type, stanza.to().cloned()) {
+            (PresenceType::Available, None) => self.broadcast_available(cell, session, &stanza, turn, &mut effects),
+            (PresenceType::Unavailable, None) => {
+                let mut state = cell.lock();
+                if let Some(index) = state.sessions.iter().position(|other| other.id == session) {
+                    broadcast_unavailable(&mut state, index, &stanza, turn, &mut effects);
+                }
+            }
+            // RFC 6121 §4.3: probes are the server's business; errors go to whom they are for.
+            (PresenceType::Probe | PresenceType::Error, None) => {}
+            (PresenceType::Available | PresenceType::Unavailable, Some(to)) => {
+                directed(cell, session, presence_type, &to, stanza, &mut effects);
+            }
+            (PresenceType::Probe | PresenceType::Error, Some(_)) => effects.route(stanza),
+            (
+                PresenceType::Subscribe
+                | PresenceType::Subscribed
+                | PresenceType::Unsubscribe
+                | PresenceType::Unsubscribed,
+                to,
+            ) => match (Change::from_presence(presence_type), to) {
+                (Some(change), Some(to)) => {
+                    self.subscription_from_client(cell, change, to.to_bare(), stanza, turn, commits, &mut effects);
+                }
+                _ => effects.bounce(&stanza, &StanzaCondition::BadRequest.into()),
+            },
+        }
+        for stanza in effects.route {
+            self.route(stanza, turn, commits);
+        }
+    }
+
+    /// RFC 6121 §4.2, §4.4: initial and subsequent presence.
+    fn broadcast_available(
+        &self,
+        cell: &Arc<Cell>,
+        id: SessionId,
+        stanza: &Stanza,
+        turn: &mut Turn,
+        effects: &mut Effects,
+    ) {
+        let priority = match priority(stanza) {
+            Ok(priority) => priority,
+            Err(error) => return effects.bounce(stanza, &error),
+        };
+        let mut state = cell.lock();
+        let Some(session) = state.session(id) else { return };
+        let initial = session.presence.is_none();
+        session.presence = Some(stanza.clone());
+        session.priority = priority;
+        let jid = session.jid.clone();
+        let own: Jid = cell.jid.clone().into();
+        // §4.2.2: to those who are subscribed, and to all of the user's own available resources, this one included.
+        if let Some(loaded) = state.loaded() {
+            for item in loaded.roster.values().filter(|item| item.subscription.from) {
+                effects.route(stanza.to_recipient(item.jid.clone()));
+            }
+        }
+        for other in state.sessions.iter_mut().filter(|other| other.presence.is_some()) {
+            other.push(stanza, stanza.from(), Some(&own), turn);
+        }
+        if initial {
+            // What the user's other resources have said, and what the contacts will say.
+            let others: Vec<Stanza> = state
+                .sessions
+                .iter()
+                .filter(|other| other.id != id)
+                .filter_map(|other| other.presence.clone())
+                .collect();
+            let requests: Vec<Stanza> = match state.loaded() {
+                Some(loaded) => {
+                    for item in loaded.roster.values().filter(|item| item.subscription.to) {
+                        let mut probe = Stanza::presence(PresenceType::Probe, []);
+                        probe.head_mut().from = Some(jid.clone().into());
+                        probe.head_mut().to = Some(item.jid.clone().into());
+                        effects.route(probe);
+                    }
+                    // §3.1.3: requests that wait for an answer are delivered at each log-in.
+                    loaded
+                        .roster
+                        .values()
+                        .filter(|item| item.subscription.pending_in)
+                        .map(|item| request_of(item, &cell.jid))
+                        .collect()
+                }
+                None => Vec::new(),
+            };
+            if let Some(session) = state.session(id) {
+                for presence in &others {
+                    session.push(presence, presence.from(), Some(&own), turn);
+                }
+                for request in &requests {
+                    session.push(request, request.from(), request.to(), turn);
+                }
+            }
+        }
+        // XEP-0160 §2: a resource with a non-negative priority gets what was kept.
+        if priority >= 0 && state.draining.is_none() {
+            self.start_drain(cell, &mut state, id);
+        }
+    }
+
+    /// Delivers the kept messages to one session, in order, before anything newer: what arrives meanwhile is held for it.
+    /// A message leaves the store when the socket has taken it, so an interrupted delivery is repeated, never lost.
+    fn start_drain(&self, cell: &Arc<Cell>, state: &mut State, id: SessionId) {
+        let Some(account) = state.loaded().map(|loaded| loaded.id) else { return };
+        let Some(session) = state.session(id) else { return };
+        session.held = Some(Vec::new());
+        state.draining = Some(id);
+        let (router, cell) = (self.clone(), Arc::clone(cell));
+        // The first read is queued behind every append that was called before: none of them is missed.
+        let first = self.inner.store.offline(account, None, DRAIN_BATCH);
+        tokio::spawn(async move {
+            if let Err(source) = router.drain(&cell, id, account, first).await {
+                error!(event = "offline.read_failed", %source, "kept messages could not be delivered");
+            }
+            router.finish_drain(&cell, id);
+        });
+    }
+
+    async fn drain(
+        &self,
+        cell: &Arc<Cell>,
+        id: SessionId,
+        account: AccountId,
+        first: Pending<Vec<OfflineMessage>>,
+    ) -> Result<(), stonechat_store::Error> {
+        let mut batch = first.await?;
+        while let Some(last) = batch.last().map(|message| message.id) {
+            let mut turn = Turn::new();
+            let outbox = {
+                let mut state = cell.lock();
+                let Some(session) = state.session(id) else { return Ok(()) };
+                for message in &batch {
+                    let Some(stanza) = replay(message, cell) else { continue };
+                    match turn.push(&session.outbox, Delivery::of(&stanza)) {
+                        Pushed::First | Pushed::Queued => {}
+                        Pushed::Overflow | Pushed::Closed => return Ok(()),
+                    }
+                }
+                Arc::clone(&session.outbox)
+            };
+            turn.flush();
+            if !outbox.written().await {
+                return Ok(());
+            }
+            self.inner.store.remove_offline(account, last).await?;
+            if batch.len() < DRAIN_BATCH {
+                return Ok(());
+            }
+            batch = self.inner.store.offline(account, Some(last), DRAIN_BATCH).await?;
+        }
+        Ok(())
+    }
+
+    fn finish_drain(&self, cell: &Arc<Cell>, id: SessionId) {
+        let mut turn = Turn::new();
+        let mut state = cell.lock();
+        state.draining = None;
+        if let Some(session) = state.session(id)
+            && let Some(held) = session.held.take()
+        {
+            for stanza in &held {
+                session.push(stanza, stanza.from(), stanza.to(), &mut turn);
+            }
+        }
+    }
+
+    /// RFC 6121 §3: a session manages a subscription.
+    #[expect(clippy::too_many_arguments, reason = "one step's parts, lent one by one")]
+    fn subscription_from_client(
+        &self,
+        cell: &Arc<Cell>,
+        change: Change,
+        contact: BareJid,
+        mut stanza: Stanza,
+        turn: &mut Turn,
+        commits: &mut Commits,
+        effects: &mut Effects,
+    ) {
+        // §3.1.2: from the bare address, to the bare address.
+        stanza.head_mut().from = Some(cell.jid.clone().into());
+        stanza.head_mut().to = Some(contact.clone().into());
+        let max = self.settings().max_roster;
+        let mut state = cell.lock();
+        let Some(loaded) = state.loaded_mut() else { return };
+        // Abuse case 82: nobody subscribes to themselves.
+        if contact == cell.jid {
+            return effects.bounce(&stanza, &StanzaCondition::NotAllowed.into());
+        }
+        let known = loaded.roster.get(&contact).cloned();
+        if known.is_none() && loaded.roster.len() >= max {
+            let error = StanzaError::new(StanzaCondition::ResourceConstraint).with_text("the roster is full");
+            return effects.bounce(&stanza, &error);
+        }
+        let item = known.clone().unwrap_or_else(|| RosterItem::new(contact.clone()));
+        let Transition { state: next, passage, consequence } = outbound(item.subscription, change);
+        let listed = item.listed || next.to || next.from || next.pending_out || next.approved;
+        let request = if next.pending_in { item.request.clone() } else { None };
+        let changed = RosterItem { subscription: next, listed, request, ..item.clone() };
+        if changed != item || (known.is_none() && listed) {
+            let visible = listed && (changed.subscription.visible() != item.subscription.visible() || !item.listed);
+            let element = changed.to_element();
+            let written = loaded.put(self, changed);
+            commit_quietly(written, commits);
+            if visible {
+                state.push_roster(self, element, turn);
+            }
+        }
+        // §3.2.1: unavailable presence arrives while the contact is still subscribed; presence after it is.
+        if consequence == Consequence::SendUnavailable {
+            follow(consequence, cell, &state, &contact, effects);
+        }
+        if passage == Passage::Passed {
+            effects.route(stanza);
+        }
+        if consequence != Consequence::SendUnavailable {
+            follow(consequence, cell, &state, &contact, effects);
+        }
+    }
+
+    /// A stream has ended: its session leaves.
+    pub(crate) fn unbind(&self, cell: &Arc<Cell>, id: SessionId, turn: &mut Turn) {
+        let session = {
+            let mut state = cell.lock();
+            let Some(index) = state.sessions.iter().position(|session| session.id == id) else { return };
+            state.sessions.remove(index)
+        };
+        self.left(cell, session, turn);
+    }
+
+    /// A session has left the account's list: its contacts are told, and what was held for it goes elsewhere.
+    pub(crate) fn left(&self, cell: &Arc<Cell>, mut session: Session, turn: &mut Turn) {
+        let mut effects = Effects::default();
+        let last = {
+            let mut state = cell.lock();
+            if session.presence.take().is_some() {
+                // RFC 6121 §4.5.3
+                let mut unavailable = Stanza::presence(PresenceType::Unavailable, []);
+                unavailable.head_mut().from = Some(session.jid.clone().into());
+                tell_unavailable(&mut state, &cell.jid, &mut session.directed, &unavailable, turn, &mut effects);
+            } else {
+                for to in session.directed.take() {
+                    let mut unavailable = Stanza::presence(PresenceType::Unavailable, []);
+                    unavailable.head_mut().from = Some(session.jid.clone().into());
+                    effects.route(unavailable.to_recipient(to));
+                }
+            }
+            for stanza in session.held.take().into_iter().flatten() {
+                if stanza.kind() == stonechat_stanza::Kind::Message {
+                    effects.route(stanza);
+                }
+            }
+            // The kept messages that this session did not get go to the next one that may have them.
+            if state.draining == Some(session.id) {
+                let next = state
+                    .sessions
+                    .iter()
+                    .find(|other| other.presence.is_some() && other.priority >= 0)
+                    .map(|other| other.id);
+                state.draining = None;
+                if let Some(next) = next {
+                    self.start_drain(cell, &mut state, next);
+                }
+            }
+            state.touch(self.inner.clock.monotonic());
+            if state.sessions.is_empty() { state.loaded().map(|loaded| loaded.id) } else { None }
+        };
+        for stanza in effects.route {
+            self.route(stanza, turn, &mut Commits::new());
+        }
+        if let Some(account) = last {
+            // XEP-0012: when the last session ended. Nothing depends on it, so nobody waits for it.
+            let at = self.inner.clock.unix().as_secs();
+            let written = self.inner.store.set_last_activity(account, at, String::new());
+            tokio::spawn(async move {
+                if let Err(source) = written.await {
+                    debug!(event = "account.last_activity_failed", %source, "the end of a session was not noted");
+                }
+            });
+        }
+    }
+
+    /// Deletes an account and ends its streams.
+    pub async fn delete_account(&self, jid: &BareJid) -> Result<(), AccountError> {
+        let cell = self.doom_account(jid).await?;
+        cell.close_sessions(stonechat_stanza::StreamCondition::NotAuthorized);
+        Ok(())
+    }
+
+    /// Deletes an account: its contacts are told (XEP-0077 §3.2), everything it kept goes. Its streams are the caller's to
+    /// end.
+    pub(crate) async fn doom_account(&self, jid: &BareJid) -> Result<Arc<Cell>, AccountError> {
+        let cell = self.loaded(jid).await.ok_or(AccountError::NotFound)?;
+        let id = cell.account_id().ok_or(AccountError::NotFound)?;
+        self.inner.store.delete_account(id, self.inner.clock.unix().as_secs()).await?;
+        let mut effects = Effects::default();
+        {
+            let mut state = cell.lock();
+            let items: Vec<RosterItem> =
+                state.loaded().map(|loaded| loaded.roster.values().cloned().collect()).unwrap_or_default();
+            for item in &items {
+                cancel(&cell, &state, item, &mut effects);
+            }
+            for session in &mut state.sessions {
+                session.presence = None;
+            }
+            state.load = crate::account::Load::Absent;
+            state.doomed = true;
+        }
+        self.inner.shards.forget(jid);
+        let mut turn = Turn::new();
+        for stanza in effects.route {
+            self.route(stanza, &mut turn, &mut Commits::new());
+        }
+        Ok(cell)
+    }
+}
+
+/// A kept message as it is delivered: stamped with when it was accepted (XEP-0203, by the domain that kept it).
+fn replay(message: &OfflineMessage, cell: &Cell) -> Option<Stanza> {
+    let stanza = Stanza::parse(&message.stanza).ok()?;
+    let delay = Element::new("delay", ns::DELAY)
+        .with_attribute("from", cell.jid.domain())
+        .with_attribute("stamp", crate::time::utc(message.at));
+    Some(stanza.with_appended(delay))
+}
+
+/// A pending request as it is delivered.
+fn request_of(item: &RosterItem, own: &BareJid) -> Stanza {
+    let mut stanza = item
+        .request
+        .as_deref()
+        .and_then(|xml| Stanza::parse(xml).ok())
+        .unwrap_or_else(|| Stanza::presence(PresenceType::Subscribe, []));
+    stanza.head_mut().from = Some(item.jid.clone().into());
+    stanza.head_mut().to = Some(own.clone().into());
+    stanza
+}
+
+/// A write whose failure nobody can be told of any more: it is logged, and the stream's later answers wait for it.
+fn commit_quietly(written: Pending<()>, commits: &mut Commits) {
+    let task = tokio::spawn(async move {
+        if let Err(source) = written.await {
+            error!(event = "roster.write_failed", %source, "a roster could not be written");
+        }
+    });
+    commits.add(async move {
+        let _ = task.await;
+    });
+}
+
+/// RFC 6121 §4.6: directed presence.
+fn directed(
+    cell: &Arc<Cell>,
+    id: SessionId,
+    presence_type: PresenceType,
+    to: &Jid,
+    stanza: Stanza,
+    effects: &mut Effects,
+) {
+    let mut state = cell.lock();
+    // Subscribers are told anyway when the session leaves; the others are remembered.
+    let subscribed =
+        state.loaded().and_then(|loaded| loaded.roster.get(&to.to_bare())).is_some_and(|item| item.subscription.from);
+    let Some(session) = state.session(id) else { return };
+    match presence_type {
+        PresenceType::Available if !(subscribed && session.presence.is_some()) => {
+            if let Err(error) = session.directed.available(to) {
+                return effects.bounce(&stanza, &error);
+            }
+        }
+        PresenceType::Unavailable => session.directed.unavailable(to),
+        _ => {}
+    }
+    effects.route(stanza);
+}
+
+/// RFC 6121 §4.5: the session at `index` becomes unavailable by its own word.
+fn broadcast_unavailable(state: &mut State, index: usize, stanza: &Stanza, turn: &mut Turn, effects: &mut Effects) {
+    let Some(session) = state.sessions.get_mut(index) else { return };
+    let was_available = session.presence.take().is_some();
+    let mut directed = std::mem::take(&mut session.directed);
+    let own = session.jid.to_bare();
+    if was_available {
+        tell_unavailable(state, &own, &mut directed, stanza, turn, effects);
+    } else {
+        for to in directed.take() {
+            effects.route(stanza.to_recipient(to));
+        }
+    }
+}
+
+fn tell_unavailable(
+    state: &mut State,
+    own: &BareJid,
+    directed: &mut DirectedPresence,
+    stanza: &Stanza,
+    turn: &mut Turn,
+    effects: &mut Effects,
+) {
+    let own_jid: Jid = own.clone().into();
+    if let Some(loaded) = state.loaded() {
+        for item in loaded.roster.values().filter(|item| item.subscription.from) {
+            effects.route(stanza.to_recipient(item.jid.clone()));
+        }
+        // §4.5.2: and to those who got directed presence and are not subscribers.
+        for to in directed.take() {
+            let told = loaded.roster.get(&to.to_bare()).is_some_and(|item| item.subscription.from);
+            if !(told && to.is_bare()) {
+                effects.route(stanza.to_recipient(to));
+            }
+        }
+    }
+    for other in state.sessions.iter_mut().filter(|other| other.presence.is_some()) {
+        other.push(stanza, stanza.from(), Some(&own_jid), turn);
+    }
+}
+
+/// What else a change of subscription brings for the contact.
+pub(crate) fn follow(consequence: Consequence, cell: &Cell, state: &State, contact: &BareJid, effects: &mut Effects) {
+    match consequence {
+        Consequence::Nothing => {}
+        Consequence::SendPresence => {
+            for presence in state.sessions.iter().filter_map(|session| session.presence.as_ref()) {
+                effects.route(presence.to_recipient(contact.clone()));
+            }
+        }
+        Consequence::SendUnavailable => {
+            for session in state.sessions.iter().filter(|session| session.presence.is_some()) {
+                let mut unavailable = Stanza::presence(PresenceType::Unavailable, []);
+                unavailable.head_mut().from = Some(session.jid.clone().into());
+                unavailable.head_mut().to = Some(contact.clone().into());
+                effects.route(unavailable);
+            }
+        }
+        Consequence::AnswerSubscribed => {
+            let mut answer = Stanza::presence(PresenceType::Subscribed, []);
+            answer.head_mut().from = Some(cell.jid.clone().into());
+            answer.head_mut().to = Some(contact.clone().into());
+            effects.route(answer);
+            follow(Consequence::SendPresence, cell, state, contact, effects);
+        }
+    }
+}
+
+/// A presence that arrived for an account.
+pub(crate) struct InboundPresence<'a> {
+    pub(crate) router: &'a Router,
+    pub(crate) cell: &'a Arc<Cell>,
+    pub(crate) presence_type: PresenceType,
+    pub(crate) stanza: Stanza,
+}
+
+impl InboundPresence<'_> {
+    pub(crate) fn accept(self, state: &mut State, turn: &mut Turn, commits: &mut Commits, effects: &mut Effects) {
+        match planned(state, &self.stanza, |recipient| plan_presence(self.presence_type, recipient)) {
+            PresencePlan::Deliver(sessions, _) => {
+                for index in sessions {
+                    if let Some(session) = state.sessions.get_mut(index) {
+                        session.push(&self.stanza, self.stanza.from(), self.stanza.to(), turn);
+                    }
+                }
+            }
+            PresencePlan::Act(_) if self.presence_type == PresenceType::Probe => self.probe(state, effects),
+            PresencePlan::Act(_) => self.subscription(state, turn, commits, effects),
+            PresencePlan::Nothing(_) => {}
+        }
+    }
+
+    /// RFC 6121 §4.3.2. An account that does not exist answers like one that does not know the asker.
+    fn probe(&self, state: &State, effects: &mut Effects) {
+        let Some(from) = self.stanza.from() else { return };
+        let asker = from.to_bare();
+        let own = asker == self.cell.jid;
+        let subscription = state.loaded().and_then(|loaded| loaded.roster.get(&asker)).map(|item| item.subscription);
+        if !own && probe_answer(subscription) == ProbeAnswer::Unsubscribed {
+            let mut answer = Stanza::presence(PresenceType::Unsubscribed, []);
+            answer.head_mut().from = Some(self.cell.jid.clone().into());
+            answer.head_mut().to = Some(asker.into());
+            return effects.route(answer);
+        }
+        let mut any = false;
+        for presence in state.sessions.iter().filter_map(|session| session.presence.as_ref()) {
+            any = true;
+            effects.route(presence.to_recipient(from.clone()));
+        }
+        if !any {
+            // §4.3.2.1 leaves it open; saying so spares the asker a stale presence after a lost connection.
+            let mut answer = Stanza::presence(PresenceType::Unavailable, []);
+            answer.head_mut().from = Some(self.cell.jid.clone().into());
+            answer.head_mut().to = Some(from.clone());
+            effects.route(answer);
+        }
+    }
+
+    fn subscription(self, state: &mut State, turn: &mut Turn, commits: &mut Commits, effects: &mut Effects) {
+        let Self { router, cell, presence_type, mut stanza } = self;
+        let (Some(change), Some(contact)) = (Change::from_presence(presence_type), stanza.from().map(Jid::to_bare))
+        else {
+            return;
+        };
+        // RFC 6121 §3.1.2 and §8.5.1: subscriptions are between bare addresses; none with an account that is not there.
+        stanza.head_mut().from = Some(contact.clone().into());
+        stanza.head_mut().to = Some(cell.jid.clone().into());
+        let max = router.settings().max_roster;
+        let Some(loaded) = state.loaded_mut() else { return };
+        if contact == cell.jid {
+            return;
+        }
+        let known = loaded.roster.get(&contact).cloned();
+        if known.is_none() && loaded.roster.len() >= max {
+            return effects.bounce(&stanza, &StanzaCondition::ResourceConstraint.into());
+        }
+        let item = known.unwrap_or_else(|| RosterItem::new(contact.clone()));
+        let Transition { state: next, passage, consequence } = inbound(item.subscription, change);
+        let request = match (change, passage) {
+            (Change::Subscribe, Passage::Passed) => Some(stanza.to_xml()),
+            _ if next.pending_in => item.request.clone(),
+            _ => None,
+        };
+        let listed = item.listed || next.to || next.from || next.pending_out;
+        let changed = RosterItem { subscription: next, listed, request, ..item.clone() };
+        let pushed = if changed == item {
+            None
+        } else {
+            let visible = changed.listed && (next.visible() != item.subscription.visible() || !item.listed);
+            let element = changed.to_element();
+            commit_quietly(loaded.put(router, changed), commits);
+            visible.then_some(element)
+        };
+        if passage == Passage::Passed {
+            // §3.1.3: a request to every available resource; §3.1.6 and others: the rest to every interested one, the
+            // stanza before the push.
+            for session in &mut state.sessions {
+                let wanted = match change {
+                    Change::Subscribe => session.presence.is_some(),
+                    Change::Subscribed | Change::Unsubscribe | Change::Unsubscribed => session.interested,
+                };
+                if wanted {
+                    session.push(&stanza, stanza.from(), stanza.to(), turn);
+                }
+            }
+        }
+        if let Some(element) = pushed {
+            state.push_roster(router, element, turn);
+        }
+        follow(consequence, cell, state, &contact, effects);
+    }
+}

@@ -1,0 +1,265 @@
+//! What may stand in the file, key by key. Unknown keys are errors.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) domains: Vec<String>,
+    #[serde(default = "data_dir")]
+    pub(super) data_dir: PathBuf,
+    #[serde(default)]
+    pub(super) admins: Vec<String>,
+    #[serde(default)]
+    pub(super) listen: Listen,
+    pub(super) tls: Option<Tls>,
+    #[serde(default)]
+    pub(super) c2s: C2s,
+    #[serde(default)]
+    pub(super) s2s: S2s,
+    #[serde(default)]
+    pub(super) registration: Registration,
+    #[serde(default)]
+    pub(super) storage: Storage,
+    #[serde(default)]
+    pub(super) limits: Limits,
+    #[serde(default)]
+    pub(super) offline: Offline,
+    #[serde(default)]
+    pub(super) contact: BTreeMap<String, Vec<String>>,
+    pub(super) services: Option<Services>,
+    pub(super) archive: Option<Archive>,
+    pub(super) upload: Option<Upload>,
+}
+
+fn data_dir() -> PathBuf {
+    "data".into()
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Listen {
+    pub(super) c2s: Vec<String>,
+    pub(super) c2s_tls: Vec<String>,
+    pub(super) s2s: Vec<String>,
+    pub(super) s2s_tls: Vec<String>,
+    pub(super) https: Option<Vec<String>>,
+    pub(super) http: Option<Vec<String>>,
+    pub(super) component: Option<Vec<String>>,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Listen {
+            c2s: vec!["[::]:5222".into()],
+            c2s_tls: vec!["[::]:5223".into()],
+            s2s: vec!["[::]:5269".into()],
+            s2s_tls: vec!["[::]:5270".into()],
+            https: None,
+            http: None,
+            component: None,
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tls {
+    pub(super) cert: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) acme: bool,
+    #[serde(default)]
+    pub(super) domains: BTreeMap<String, TlsDomain>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsDomain {
+    pub(super) cert: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct C2s {
+    pub(super) allow_plaintext: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct S2s {
+    pub(super) require_valid_certificate: bool,
+    pub(super) extra_roots: Vec<PathBuf>,
+    pub(super) resolver: String,
+    pub(super) allow_plaintext: bool,
+    pub(super) hosts: BTreeMap<String, String>,
+}
+
+impl Default for S2s {
+    fn default() -> Self {
+        S2s {
+            require_valid_certificate: true,
+            extra_roots: Vec::new(),
+            resolver: String::new(),
+            allow_plaintext: false,
+            hosts: BTreeMap::new(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RegistrationMode {
+    #[default]
+    Closed,
+    Invite,
+    Approval,
+    Open,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Registration {
+    pub(super) mode: RegistrationMode,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Engine {
+    #[default]
+    Sqlite,
+    Postgres,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Durability {
+    #[default]
+    Full,
+    Relaxed,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Storage {
+    pub(super) engine: Engine,
+    pub(super) durability: Durability,
+    pub(super) url: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) enabled: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { enabled: true }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Offline {
+    pub(super) messages: u64,
+    pub(super) bytes: Size,
+}
+
+impl Default for Offline {
+    fn default() -> Self {
+        let limits = stonechat_router::OfflineLimits::default();
+        Offline { messages: limits.messages, bytes: Size(limits.bytes) }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Services {
+    #[expect(dead_code, reason = "accepted by the contract; a notice says that it has no effect")]
+    rooms: Option<String>,
+    #[expect(dead_code, reason = "see above")]
+    upload: Option<String>,
+    #[expect(dead_code, reason = "see above")]
+    pubsub: Option<String>,
+    #[expect(dead_code, reason = "see above")]
+    proxy: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Archive {
+    #[expect(dead_code, reason = "see above")]
+    enabled: Option<bool>,
+    #[expect(dead_code, reason = "see above")]
+    keep: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Upload {
+    #[expect(dead_code, reason = "see above")]
+    max_size: Option<Size>,
+    #[expect(dead_code, reason = "see above")]
+    quota: Option<Size>,
+    #[expect(dead_code, reason = "see above")]
+    keep: Option<String>,
+}
+
+/// A number of bytes: `1048576`, or `"32MB"` (powers of 1000) or `"32MiB"` (powers of 1024).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "SizeText")]
+pub(super) struct Size(pub(super) u64);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SizeText {
+    Number(u64),
+    Text(String),
+}
+
+impl TryFrom<SizeText> for Size {
+    type Error = String;
+    fn try_from(text: SizeText) -> Result<Self, String> {
+        let text = match text {
+            SizeText::Number(bytes) => return Ok(Size(bytes)),
+            SizeText::Text(text) => text,
+        };
+        let trimmed = text.trim();
+        let digits = trimmed.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
+        let factor: u64 = match trimmed.get(digits.len()..).unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1,
+            "kb" | "k" => 1_000,
+            "mb" | "m" => 1_000_000,
+            "gb" | "g" => 1_000_000_000,
+            "kib" => 1 << 10,
+            "mib" => 1 << 20,
+            "gib" => 1 << 30,
+            _ => return Err(format!("\"{text}\" is not a size, as \"50MB\" is")),
+        };
+        digits
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(factor))
+            .map(Size)
+            .ok_or_else(|| format!("\"{text}\" is not a size, as \"50MB\" is"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        for (text, bytes) in [("50MB", 50_000_000), ("1 GB", 1_000_000_000), ("4KiB", 4096), ("7", 7)] {
+            assert_eq!(Size::try_from(SizeText::Text(text.into())), Ok(Size(bytes)), "{text}");
+        }
+        for text in ["", "MB", "-1MB", "5 parsecs", "99999999999GB"] {
+            assert!(Size::try_from(SizeText::Text(text.into())).is_err(), "{text}");
+        }
+    }
+}
