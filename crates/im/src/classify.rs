@@ -92,10 +92,7 @@ enum Finding {
 }
 
 fn read(child: &ChildRef) -> Finding {
-    match (
-        child.namespace.as_bytes().as_ref(),
-        child.name.as_bytes().as_ref(),
-    ) {
+    match (child.namespace.as_bytes().as_ref(), child.name.as_bytes().as_ref()) {
         (b"", b"body") => Finding::Content(Content::Body),
         (b"", b"subject") => Finding::Content(Content::Other),
         (b"", _) => Finding::Annotation,
@@ -119,10 +116,9 @@ fn read(child: &ChildRef) -> Finding {
         | (MESSAGE_RETRACT, _) => Finding::Content(Content::Companion),
         // XEP-0163: whoever comes back is sent the last item of each node anyhow, and a flood of them would fill the store.
         (PUBSUB_EVENT, _) => Finding::Content(Content::Transient),
-        (
-            HINTS | RECEIPTS | CHAT_MARKERS | STANZA_ID | DELAY | OCCUPANT_ID | ENCRYPTION | NICK,
-            _,
-        ) => Finding::Annotation,
+        (HINTS | RECEIPTS | CHAT_MARKERS | STANZA_ID | DELAY | OCCUPANT_ID | ENCRYPTION | NICK, _) => {
+            Finding::Annotation
+        }
         _ => Finding::Content(Content::Other),
     }
 }
@@ -186,12 +182,7 @@ pub enum IqOrigin {
 impl IqOrigin {
     /// Reads it off the index of an IQ.
     pub fn of(iq: &Stanza) -> IqOrigin {
-        let only_server =
-            |child: &ChildRef| matches!(child.namespace.as_bytes().as_ref(), ROSTER | BIND);
-        if iq.children().iter().any(only_server) {
-            IqOrigin::Server
-        } else {
-            IqOrigin::Anybody
-        }
+        let only_server = |child: &ChildRef| matches!(child.namespace.as_bytes().as_ref(), ROSTER | BIND);
+        if iq.children().iter().any(only_server) { IqOrigin::Server } else { IqOrigin::Anybody }
     }
 }

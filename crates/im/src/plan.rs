@@ -89,14 +89,10 @@ impl Reason {
             Reason::FullAddress => "The resource that it is addressed to is connected.",
             Reason::AvailableResources => "These resources are available with a suitable priority.",
             Reason::NobodyAvailable => "No resource is available with a suitable priority.",
-            Reason::GroupchatToAccount => {
-                "A group chat message is addressed to a room or to one resource."
-            }
+            Reason::GroupchatToAccount => "A group chat message is addressed to a room or to one resource.",
             Reason::ErrorToAccount => "An error to an account ends here.",
             Reason::ResourceGone => "The resource that it is addressed to is not connected.",
-            Reason::NotForKeeping => {
-                "Nobody is available, and it is not worth keeping or its sender forbids it."
-            }
+            Reason::NotForKeeping => "Nobody is available, and it is not worth keeping or its sender forbids it.",
             Reason::ServerActs => "The server acts on it for the account.",
             Reason::ServerOnly => "Only the account's own server may ask this of a client.",
             Reason::NobodyWaits => "No request waits for this response.",
@@ -119,59 +115,32 @@ pub struct DeliveryPlan {
 
 impl DeliveryPlan {
     fn nothing(reason: Reason) -> Self {
-        DeliveryPlan {
-            deliver: SmallVec::new(),
-            kept: Kept::Nowhere,
-            bounce: None,
-            reason,
-        }
+        DeliveryPlan { deliver: SmallVec::new(), kept: Kept::Nowhere, bounce: None, reason }
     }
     fn bounced(reason: Reason) -> Self {
-        DeliveryPlan {
-            bounce: Some(StanzaCondition::ServiceUnavailable),
-            ..Self::nothing(reason)
-        }
+        DeliveryPlan { bounce: Some(StanzaCondition::ServiceUnavailable), ..Self::nothing(reason) }
     }
     fn to(deliver: SmallVec<[usize; 4]>, reason: Reason) -> Self {
-        DeliveryPlan {
-            deliver,
-            ..Self::nothing(reason)
-        }
+        DeliveryPlan { deliver, ..Self::nothing(reason) }
     }
 }
 
 /// Decides where a message goes.
-pub fn plan(
-    message_type: MessageType,
-    classification: Classification,
-    recipient: Recipient<'_>,
-) -> DeliveryPlan {
+pub fn plan(message_type: MessageType, classification: Classification, recipient: Recipient<'_>) -> DeliveryPlan {
     match recipient {
         // RFC 6121 §8.5.1: an error for the sender, but never in answer to an error.
-        Recipient::Absent if message_type == MessageType::Error => {
-            DeliveryPlan::nothing(Reason::NoAccount)
-        }
+        Recipient::Absent if message_type == MessageType::Error => DeliveryPlan::nothing(Reason::NoAccount),
         Recipient::Absent => DeliveryPlan::bounced(Reason::NoAccount),
-        Recipient::Account {
-            sessions,
-            address: Address::Bare,
-        } => to_bare(
-            message_type,
-            classification,
-            sessions,
-            Reason::NobodyAvailable,
-        ),
+        Recipient::Account { sessions, address: Address::Bare } => {
+            to_bare(message_type, classification, sessions, Reason::NobodyAvailable)
+        }
         // RFC 6121 §8.5.3.1: whatever its type and priority.
-        Recipient::Account {
-            sessions,
-            address: Address::Session(index),
-        } if index < sessions.len() => {
+        Recipient::Account { sessions, address: Address::Session(index) } if index < sessions.len() => {
             DeliveryPlan::to(SmallVec::from_slice(&[index]), Reason::FullAddress)
         }
-        Recipient::Account {
-            sessions,
-            address: Address::Session(_) | Address::NoSession,
-        } => to_gone_resource(message_type, classification, sessions),
+        Recipient::Account { sessions, address: Address::Session(_) | Address::NoSession } => {
+            to_gone_resource(message_type, classification, sessions)
+        }
     }
 }
 
@@ -194,10 +163,7 @@ fn to_bare(
     }
     // §8.5.2.2.1: chat and normal are kept, headlines end here.
     if classification.is_kept(message_type) {
-        return DeliveryPlan {
-            kept: Kept::Offline,
-            ..DeliveryPlan::nothing(nobody)
-        };
+        return DeliveryPlan { kept: Kept::Offline, ..DeliveryPlan::nothing(nobody) };
     }
     // §8.5.2.2.1: or answered, when a person wrote it and its sender forbids keeping it.
     if message_type != MessageType::Headline && classification.content == Content::Body {
@@ -250,10 +216,7 @@ pub fn plan_presence(presence_type: PresenceType, recipient: Recipient<'_>) -> P
         (_, Recipient::Absent) => PresencePlan::Nothing(Reason::NoAccount),
         // §3: subscriptions are between bare addresses, whatever the address says.
         (
-            PresenceType::Subscribe
-            | PresenceType::Subscribed
-            | PresenceType::Unsubscribe
-            | PresenceType::Unsubscribed,
+            PresenceType::Subscribe | PresenceType::Subscribed | PresenceType::Unsubscribe | PresenceType::Unsubscribed,
             Recipient::Account { .. },
         ) => PresencePlan::Act(Reason::ServerActs),
         (
@@ -266,9 +229,7 @@ pub fn plan_presence(presence_type: PresenceType, recipient: Recipient<'_>) -> P
             }
             // §8.5.3.2.2
             Address::Session(_) | Address::NoSession => PresencePlan::Nothing(Reason::ResourceGone),
-            Address::Bare if presence_type == PresenceType::Error => {
-                PresencePlan::Nothing(Reason::ErrorToAccount)
-            }
+            Address::Bare if presence_type == PresenceType::Error => PresencePlan::Nothing(Reason::ErrorToAccount),
             // §8.5.2.1.2: all available resources, whatever their priority.
             Address::Bare => match sessions_where(sessions, |_| true) {
                 available if available.is_empty() => PresencePlan::Nothing(Reason::NobodyAvailable),
@@ -303,19 +264,15 @@ pub fn plan_iq(iq_type: IqType, origin: IqOrigin, recipient: Recipient<'_>) -> I
         // §8.5.1
         Recipient::Absent => unanswered(Reason::NoAccount),
         // §8.5.2.1.3, §8.5.2.2.3
-        Recipient::Account {
-            address: Address::Bare,
-            ..
-        } => IqPlan::Act(Reason::ServerActs),
+        Recipient::Account { address: Address::Bare, .. } => IqPlan::Act(Reason::ServerActs),
         // §2.1.6: a client must not take a push from anybody but its account, and is not tempted to.
         Recipient::Account { .. } if iq_type == IqType::Set && origin == IqOrigin::Server => {
             unanswered(Reason::ServerOnly)
         }
         // §8.5.3.1
-        Recipient::Account {
-            sessions,
-            address: Address::Session(index),
-        } if index < sessions.len() => IqPlan::Deliver(index, Reason::FullAddress),
+        Recipient::Account { sessions, address: Address::Session(index) } if index < sessions.len() => {
+            IqPlan::Deliver(index, Reason::FullAddress)
+        }
         // §8.5.3.2.3
         Recipient::Account { .. } => unanswered(Reason::ResourceGone),
     }

@@ -19,18 +19,12 @@ pub const MAX_DIRECTED_BYTES: usize = 131_072;
 /// # Errors
 /// `bad-request` when there are several, or one that is no integer from -128 to 127 (abuse case 81).
 pub fn priority(presence: &Stanza) -> Result<i8, StanzaError> {
-    let mut found = presence
-        .children()
-        .iter()
-        .filter(|child| child.is("priority", ""));
+    let mut found = presence.children().iter().filter(|child| child.is("priority", ""));
     let Some(child) = found.next() else {
         return Ok(0);
     };
     let text = presence.child_element(child).map(|element| element.text());
-    match (
-        text.as_deref().map(|text| text.trim().parse::<i8>()),
-        found.next(),
-    ) {
+    match (text.as_deref().map(|text| text.trim().parse::<i8>()), found.next()) {
         (Some(Ok(priority)), None) => Ok(priority),
         _ => Err(StanzaError::new(StanzaCondition::BadRequest)
             .with_text("a presence has one priority at most, a number from -128 to 127")),
@@ -79,11 +73,7 @@ pub fn fan_out<'a>(
     // §4.6.3: later broadcasts of available presence do not reach them.
     if broadcast == Broadcast::Unavailable && !directed.to.is_empty() {
         let contacts: BTreeSet<&BareJid> = fan_out.contacts.iter().copied().collect();
-        fan_out.directed = directed
-            .to
-            .iter()
-            .filter(|to| !contacts.contains(&to.to_bare()))
-            .collect();
+        fan_out.directed = directed.to.iter().filter(|to| !contacts.contains(&to.to_bare())).collect();
     }
     fan_out
 }
@@ -107,8 +97,9 @@ impl DirectedPresence {
         }
         let bytes = self.bytes.saturating_add(to.as_str().len());
         if self.to.len() >= MAX_DIRECTED || bytes > MAX_DIRECTED_BYTES {
-            return Err(StanzaError::new(StanzaCondition::PolicyViolation)
-                .with_text("directed presence to too many entities"));
+            return Err(
+                StanzaError::new(StanzaCondition::PolicyViolation).with_text("directed presence to too many entities")
+            );
         }
         self.bytes = bytes;
         self.to.insert(to.clone());
@@ -152,10 +143,5 @@ pub fn probe_answer(subscription: Option<Subscription>) -> ProbeAnswer {
 /// the probed address answers.
 pub fn probed(resource: Option<&str>, available: &[&str]) -> SmallVec<[usize; 4]> {
     let matches = |name: &str| resource.is_none_or(|resource| resource == name);
-    available
-        .iter()
-        .enumerate()
-        .filter(|(_, name)| matches(name))
-        .map(|(index, _)| index)
-        .collect()
+    available.iter().enumerate().filter(|(_, name)| matches(name)).map(|(index, _)| index).collect()
 }

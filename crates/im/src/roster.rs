@@ -80,19 +80,13 @@ impl RosterItem {
         if self.subscription.approved {
             item = item.with_attribute("approved", "true");
         }
-        item.with_children(
-            self.groups
-                .iter()
-                .map(|group| Element::new("group", ns::ROSTER).with_text(group.clone())),
-        )
+        item.with_children(self.groups.iter().map(|group| Element::new("group", ns::ROSTER).with_text(group.clone())))
     }
 }
 
 /// The item of a push that says a contact is gone.
 pub fn removed_element(jid: &BareJid) -> Element {
-    Element::new("item", ns::ROSTER)
-        .with_attribute("jid", jid.as_str())
-        .with_attribute("subscription", "remove")
+    Element::new("item", ns::ROSTER).with_attribute("jid", jid.as_str()).with_attribute("subscription", "remove")
 }
 
 /// Reads a client's roster set (RFC 6121 §2.3.3 for the errors).
@@ -112,18 +106,12 @@ pub fn parse_set(query: &Element) -> Result<RosterSet, StanzaError> {
     if item.attribute("subscription") == Some("remove") {
         return Ok(RosterSet::Remove { jid });
     }
-    let name = item
-        .attribute("name")
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned);
+    let name = item.attribute("name").filter(|name| !name.is_empty()).map(str::to_owned);
     if name.as_ref().is_some_and(|name| name.len() > MAX_NAME) {
         return Err(not_acceptable("the name is too long"));
     }
     let mut groups: Vec<String> = Vec::new();
-    for group in item
-        .children()
-        .filter(|child| child.is("group", ns::ROSTER))
-    {
+    for group in item.children().filter(|child| child.is("group", ns::ROSTER)) {
         let group = group.text();
         if group.is_empty() {
             return Err(not_acceptable("a group needs a name"));
@@ -162,9 +150,7 @@ pub fn version_answer(client: Option<&str>, current: u64, horizon: u64) -> Versi
     // one says that the client has nothing (§2.6.2).
     match client.and_then(parse_version) {
         Some(version) if version == current => VersionAnswer::Unchanged,
-        Some(version) if version < current && version >= horizon => {
-            VersionAnswer::Changes { since: version }
-        }
+        Some(version) if version < current && version >= horizon => VersionAnswer::Changes { since: version },
         _ => VersionAnswer::Whole,
     }
 }
@@ -177,10 +163,7 @@ pub fn version_text(version: u64) -> String {
 fn parse_version(text: &str) -> Option<u64> {
     let digits = text.strip_prefix('r')?;
     // Only what we would write ourselves: no signs, no leading zeros.
-    digits
-        .parse()
-        .ok()
-        .filter(|version| version_text(*version) == text)
+    digits.parse().ok().filter(|version| version_text(*version) == text)
 }
 
 /// One change of a roster.
@@ -215,14 +198,8 @@ pub fn changes<'a>(
     items: impl IntoIterator<Item = &'a RosterItem>,
     removed: &'a [(BareJid, u64)],
 ) -> Vec<RosterChange<'a>> {
-    let changed = items
-        .into_iter()
-        .filter(|item| item.listed && item.version > since)
-        .map(RosterChange::Changed);
-    let removed = removed
-        .iter()
-        .filter(|(_, at)| *at > since)
-        .map(|(jid, at)| RosterChange::Removed(jid, *at));
+    let changed = items.into_iter().filter(|item| item.listed && item.version > since).map(RosterChange::Changed);
+    let removed = removed.iter().filter(|(_, at)| *at > since).map(|(jid, at)| RosterChange::Removed(jid, *at));
     let mut changes: Vec<RosterChange<'a>> = changed.chain(removed).collect();
     changes.sort_by_key(RosterChange::version);
     changes

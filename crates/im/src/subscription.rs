@@ -40,10 +40,7 @@ impl Change {
             PresenceType::Subscribed => Some(Change::Subscribed),
             PresenceType::Unsubscribe => Some(Change::Unsubscribe),
             PresenceType::Unsubscribed => Some(Change::Unsubscribed),
-            PresenceType::Available
-            | PresenceType::Unavailable
-            | PresenceType::Probe
-            | PresenceType::Error => None,
+            PresenceType::Available | PresenceType::Unavailable | PresenceType::Probe | PresenceType::Error => None,
         }
     }
 }
@@ -108,151 +105,67 @@ impl Subscription {
 /// RFC 6121 A.2: the user sends `change` to the contact.
 pub fn outbound(state: Subscription, change: Change) -> Transition {
     use Passage::{Passed, Stopped};
-    let next = |state, passage, consequence| Transition {
-        state,
-        passage,
-        consequence,
-    };
+    let next = |state, passage, consequence| Transition { state, passage, consequence };
     match change {
         // A.2.1: always routed; pending unless already subscribed.
         Change::Subscribe => {
             let pending_out = state.pending_out || !state.to;
-            next(
-                Subscription {
-                    pending_out,
-                    ..state
-                },
-                Passed,
-                Consequence::Nothing,
-            )
+            next(Subscription { pending_out, ..state }, Passed, Consequence::Nothing)
         }
         // A.2.2: always routed.
-        Change::Unsubscribe => next(
-            Subscription {
-                to: false,
-                pending_out: false,
-                ..state
-            },
-            Passed,
-            Consequence::Nothing,
-        ),
+        Change::Unsubscribe => {
+            next(Subscription { to: false, pending_out: false, ..state }, Passed, Consequence::Nothing)
+        }
         // A.2.3: routed only as the answer to a request; else it is a pre-approval (§3.4), which stays here.
         Change::Subscribed if state.pending_in => {
-            let state = Subscription {
-                from: true,
-                pending_in: false,
-                approved: false,
-                ..state
-            };
+            let state = Subscription { from: true, pending_in: false, approved: false, ..state };
             next(state, Passed, Consequence::SendPresence)
         }
         Change::Subscribed if state.from => next(state, Stopped, Consequence::Nothing),
-        Change::Subscribed => next(
-            Subscription {
-                approved: true,
-                ..state
-            },
-            Stopped,
-            Consequence::Nothing,
-        ),
+        Change::Subscribed => next(Subscription { approved: true, ..state }, Stopped, Consequence::Nothing),
         // A.2.4: routed when there is something to refuse or to cancel; else it cancels a pre-approval (§3.4.2).
         Change::Unsubscribed if state.from => {
-            let state = Subscription {
-                from: false,
-                pending_in: false,
-                approved: false,
-                ..state
-            };
+            let state = Subscription { from: false, pending_in: false, approved: false, ..state };
             next(state, Passed, Consequence::SendUnavailable)
         }
-        Change::Unsubscribed if state.pending_in => next(
-            Subscription {
-                pending_in: false,
-                approved: false,
-                ..state
-            },
-            Passed,
-            Consequence::Nothing,
-        ),
-        Change::Unsubscribed => next(
-            Subscription {
-                approved: false,
-                ..state
-            },
-            Stopped,
-            Consequence::Nothing,
-        ),
+        Change::Unsubscribed if state.pending_in => {
+            next(Subscription { pending_in: false, approved: false, ..state }, Passed, Consequence::Nothing)
+        }
+        Change::Unsubscribed => next(Subscription { approved: false, ..state }, Stopped, Consequence::Nothing),
     }
 }
 
 /// RFC 6121 A.3: `change` arrives from the contact.
 pub fn inbound(state: Subscription, change: Change) -> Transition {
     use Passage::{Passed, Stopped};
-    let next = |state, passage, consequence| Transition {
-        state,
-        passage,
-        consequence,
-    };
+    let next = |state, passage, consequence| Transition { state, passage, consequence };
     match change {
         // A.3.1 and §3.1.3: answered here when the contact is subscribed already or was approved before.
         Change::Subscribe if state.from => next(state, Stopped, Consequence::AnswerSubscribed),
         Change::Subscribe if state.approved => {
-            let state = Subscription {
-                from: true,
-                pending_in: false,
-                approved: false,
-                ..state
-            };
+            let state = Subscription { from: true, pending_in: false, approved: false, ..state };
             next(state, Stopped, Consequence::AnswerSubscribed)
         }
         Change::Subscribe if state.pending_in => next(state, Stopped, Consequence::Nothing),
-        Change::Subscribe => next(
-            Subscription {
-                pending_in: true,
-                ..state
-            },
-            Passed,
-            Consequence::Nothing,
-        ),
+        Change::Subscribe => next(Subscription { pending_in: true, ..state }, Passed, Consequence::Nothing),
         // A.3.2
         Change::Unsubscribe if state.from => {
-            let state = Subscription {
-                from: false,
-                pending_in: false,
-                ..state
-            };
+            let state = Subscription { from: false, pending_in: false, ..state };
             next(state, Passed, Consequence::SendUnavailable)
         }
-        Change::Unsubscribe if state.pending_in => next(
-            Subscription {
-                pending_in: false,
-                ..state
-            },
-            Passed,
-            Consequence::Nothing,
-        ),
+        Change::Unsubscribe if state.pending_in => {
+            next(Subscription { pending_in: false, ..state }, Passed, Consequence::Nothing)
+        }
         Change::Unsubscribe => next(state, Stopped, Consequence::Nothing),
         // A.3.3: only an answer to a request is believed.
-        Change::Subscribed if state.pending_out => next(
-            Subscription {
-                to: true,
-                pending_out: false,
-                ..state
-            },
-            Passed,
-            Consequence::Nothing,
-        ),
+        Change::Subscribed if state.pending_out => {
+            next(Subscription { to: true, pending_out: false, ..state }, Passed, Consequence::Nothing)
+        }
         Change::Subscribed => next(state, Stopped, Consequence::Nothing),
         // A.3.4
-        Change::Unsubscribed if state.to || state.pending_out => next(
-            Subscription {
-                to: false,
-                pending_out: false,
-                ..state
-            },
-            Passed,
-            Consequence::Nothing,
-        ),
+        Change::Unsubscribed if state.to || state.pending_out => {
+            next(Subscription { to: false, pending_out: false, ..state }, Passed, Consequence::Nothing)
+        }
         Change::Unsubscribed => next(state, Stopped, Consequence::Nothing),
     }
 }
@@ -269,22 +182,12 @@ pub struct Removal {
 /// RFC 6121 §2.5.2: what follows when the user removes an item in this state. A request that is pending is withdrawn or
 /// refused likewise, or it would stay pending at the contact's for ever.
 pub fn removal(state: Subscription) -> Removal {
-    let changes: &'static [Change] = match (
-        state.to || state.pending_out,
-        state.from || state.pending_in,
-    ) {
+    let changes: &'static [Change] = match (state.to || state.pending_out, state.from || state.pending_in) {
         (false, false) => &[],
         (true, false) => &[Change::Unsubscribe],
         (false, true) => &[Change::Unsubscribed],
         (true, true) => &[Change::Unsubscribe, Change::Unsubscribed],
     };
-    let consequence = if state.from {
-        Consequence::SendUnavailable
-    } else {
-        Consequence::Nothing
-    };
-    Removal {
-        consequence,
-        changes,
-    }
+    let consequence = if state.from { Consequence::SendUnavailable } else { Consequence::Nothing };
+    Removal { consequence, changes }
 }

@@ -1,0 +1,39 @@
+//! What the plan costs for one message: reading the child index, and deciding.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use std::hint::black_box;
+use stonechat_im::classify::{Classification, message_type};
+use stonechat_im::plan::{Address, Recipient, SessionState, plan};
+use stonechat_stanza::{MessageType, Stanza, ns};
+use stonechat_xml::Element;
+
+fn plans(criterion: &mut Criterion) {
+    let message = Stanza::message(
+        MessageType::Chat,
+        [
+            Element::new("body", ns::CLIENT).with_text("Wherefore art thou, Romeo?"),
+            Element::new("active", ns::CHAT_STATES),
+            Element::new("request", ns::RECEIPTS),
+            Element::new("markable", ns::CHAT_MARKERS),
+            Element::new("origin-id", ns::STANZA_ID).with_attribute("id", "5f2c"),
+        ],
+    );
+    let sessions = [SessionState { priority: Some(0) }, SessionState { priority: Some(5) }];
+    let account = |address| Recipient::Account { sessions: &sessions, address };
+    let classification = Classification::of(&message);
+    criterion.bench_function("classify a chat message with five children", |bencher| {
+        bencher.iter(|| Classification::of(black_box(&message)));
+    });
+    criterion.bench_function("plan to the bare address, two sessions", |bencher| {
+        bencher.iter(|| plan(MessageType::Chat, black_box(classification), black_box(account(Address::Bare))));
+    });
+    criterion.bench_function("classify and plan to a full address", |bencher| {
+        bencher.iter(|| {
+            let message = black_box(&message);
+            plan(message_type(message), Classification::of(message), black_box(account(Address::Session(1))))
+        });
+    });
+}
+
+criterion_group!(benches, plans);
+criterion_main!(benches);
