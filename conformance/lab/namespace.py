@@ -22,6 +22,8 @@ def enter(arguments, environment):
     """Runs `lab.inside` in new namespaces and returns its exit status."""
     python = paths.VENV / "bin" / "python3"
     command = [
+        # Dies with this process, even when that is killed: and with it, everything in the namespaces.
+        "setpriv", "--pdeathsig", "KILL",
         "unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc",
         str(python if python.exists() else paths.SYSTEM_PYTHON), "-m", "lab.inside", *arguments,
     ]  # fmt: skip

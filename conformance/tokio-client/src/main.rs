@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use sasl::common::{ChannelBinding, Credentials};
-use tokio_xmpp::connect::{
-    DirectTlsServerConnector, DnsConfig, ServerConnector, StartTlsServerConnector,
-};
+use tokio_xmpp::connect::{DirectTlsServerConnector, DnsConfig, ServerConnector, StartTlsServerConnector};
 use tokio_xmpp::jid::{BareJid, Jid};
 use tokio_xmpp::parsers::message::{Lang, Message, MessageType};
 use tokio_xmpp::parsers::ns;
@@ -26,16 +24,15 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-#[tokio::main]
+// On several threads tokio-xmpp 6.0.0 now and then misses its own wake-up and reads nothing more, whatever the server sends.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let work = async {
         match arguments.as_slice() {
-            ["message", transport, jid, password, peer] => {
-                message(transport, jid, password, peer).await
-            }
+            ["message", transport, jid, password, peer] => message(transport, jid, password, peer).await,
             ["plus", "starttls", jid, password] => {
                 let jid = Jid::from_str(jid)?;
                 let dns = DnsConfig::srv_default_client(jid.domain().as_str());
@@ -101,28 +98,21 @@ async fn message(transport: &str, jid: &str, password: &str, peer: &str) -> Outc
 }
 
 async fn plus<C: ServerConnector>(connector: C, jid: Jid, password: &str) -> Outcome {
-    let (stream, binding) = connector
-        .connect(&jid, ns::JABBER_CLIENT, Timeouts::default())
-        .await?;
+    let (stream, binding) = connector.connect(&jid, ns::JABBER_CLIENT, Timeouts::default()).await?;
     if !matches!(binding, ChannelBinding::TlsExporter(_)) {
         return Err("TLS 1.3 was not negotiated, so nothing can be bound with tls-exporter".into());
     }
     let (features, stream) = stream.recv_features().await?;
     let features: StreamFeatures = features;
     let mut mechanisms = features.sasl_mechanisms;
-    println!(
-        "offered: {}",
-        mechanisms.iter().cloned().collect::<Vec<_>>().join(" ")
-    );
+    println!("offered: {}", mechanisms.iter().cloned().collect::<Vec<_>>().join(" "));
     mechanisms.retain(|name| name == "SCRAM-SHA-256-PLUS");
     if mechanisms.is_empty() {
         return Err("SCRAM-SHA-256-PLUS is not offered".into());
     }
     let username = jid.node().ok_or("the address has no local part")?.as_str();
-    let credentials = Credentials::default()
-        .with_username(username)
-        .with_password(password)
-        .with_channel_binding(binding);
+    let credentials =
+        Credentials::default().with_username(username).with_password(password).with_channel_binding(binding);
     tokio_xmpp::client_login(stream, mechanisms, credentials).await?;
     println!("authenticated with SCRAM-SHA-256-PLUS");
     Ok(())
