@@ -1,5 +1,7 @@
 //! What the plan costs for one message: reading the child index, and deciding.
 
+#![allow(missing_docs, reason = "the macro makes a public function")]
+
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
 use stonechat_im::classify::{Classification, message_type};

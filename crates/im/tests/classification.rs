@@ -1,5 +1,7 @@
 //! What is kept for somebody who is away: XEP-0160 §3, XEP-0334, and the payloads clients send.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
 use stonechat_im::classify::{Classification, Content, IqOrigin};
 use stonechat_im::plan::{Address, Kept, Recipient, plan};
 use stonechat_stanza::{IqType, MessageType, Stanza, StanzaCondition, ns};

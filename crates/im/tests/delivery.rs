@@ -1,5 +1,7 @@
 //! RFC 6121 §8.5: the table of §8.5.4, a test for each cell, and the rules for presence and IQs.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
 use proptest::prelude::*;
 use smallvec::SmallVec;
 use stonechat_im::classify::{Classification, Content, Hints, IqOrigin};

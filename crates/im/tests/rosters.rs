@@ -1,5 +1,7 @@
 //! What a client may set (RFC 6121 §2.3.3, abuse cases 78 and 79), how items look, and versions (§2.6, abuse case 85).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
 use proptest::prelude::*;
 use stonechat_im::roster::{
     MAX_GROUPS, MAX_NAME, RosterChange, RosterItem, RosterSet, VersionAnswer, changes, parse_set, removed_element,

@@ -1,5 +1,7 @@
 //! RFC 6121 appendix A, row by row; pre-approval; removal; and two servers that must always agree.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
+
 use proptest::prelude::*;
 use std::collections::VecDeque;
 use stonechat_im::subscription::Change::{self, Subscribe, Subscribed, Unsubscribe, Unsubscribed};

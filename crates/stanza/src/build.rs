@@ -12,11 +12,7 @@ impl Stanza {
             builder.push_element(&element);
         }
         let (payload, children) = builder.finish();
-        Stanza {
-            head: Head::new(stanza_type),
-            payload,
-            children,
-        }
+        Stanza { head: Head::new(stanza_type), payload, children }
     }
     /// An IQ of type get or set with an id.
     pub fn iq(iq_type: IqType, id: &str, payload: Element) -> Stanza {
@@ -25,17 +21,11 @@ impl Stanza {
         stanza
     }
     /// A presence.
-    pub fn presence(
-        presence_type: PresenceType,
-        payload: impl IntoIterator<Item = Element>,
-    ) -> Stanza {
+    pub fn presence(presence_type: PresenceType, payload: impl IntoIterator<Item = Element>) -> Stanza {
         Stanza::build(StanzaType::Presence(presence_type), payload)
     }
     /// A message.
-    pub fn message(
-        message_type: MessageType,
-        payload: impl IntoIterator<Item = Element>,
-    ) -> Stanza {
+    pub fn message(message_type: MessageType, payload: impl IntoIterator<Item = Element>) -> Stanza {
         Stanza::build(StanzaType::Message(message_type), payload)
     }
 }

@@ -96,12 +96,7 @@ pub struct StanzaError {
 impl StanzaError {
     /// With the recommended type and no text.
     pub fn new(condition: StanzaCondition) -> Self {
-        StanzaError {
-            error_type: condition.default_type(),
-            condition,
-            text: None,
-            application: None,
-        }
+        StanzaError { error_type: condition.default_type(), condition, text: None, application: None }
     }
     /// With a text.
     #[must_use]
@@ -149,25 +144,14 @@ impl StanzaError {
             .filter(|child| child.namespace() == ns::STANZA_ERRORS)
             .find_map(|child| StanzaCondition::from_name(child.name()))
             .unwrap_or(StanzaCondition::UndefinedCondition);
-        let error_type = element
-            .attribute("type")
-            .and_then(ErrorType::from_name)
-            .unwrap_or_else(|| condition.default_type());
-        let text = element
-            .child("text", ns::STANZA_ERRORS)
-            .map(|text| text.text().into());
+        let error_type =
+            element.attribute("type").and_then(ErrorType::from_name).unwrap_or_else(|| condition.default_type());
+        let text = element.child("text", ns::STANZA_ERRORS).map(|text| text.text().into());
         let application = element
             .children()
-            .find(|child| {
-                child.namespace() != ns::STANZA_ERRORS && !ns::is_content(child.namespace())
-            })
+            .find(|child| child.namespace() != ns::STANZA_ERRORS && !ns::is_content(child.namespace()))
             .map(|child| Box::new(child.clone()));
-        Some(StanzaError {
-            error_type,
-            condition,
-            text,
-            application,
-        })
+        Some(StanzaError { error_type, condition, text, application })
     }
 }
 

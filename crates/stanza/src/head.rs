@@ -210,13 +210,6 @@ pub struct Head {
 impl Head {
     /// A head with nothing but its type.
     pub fn new(stanza_type: StanzaType) -> Head {
-        Head {
-            stanza_type,
-            to: None,
-            from: None,
-            id: None,
-            lang: None,
-            other: None,
-        }
+        Head { stanza_type, to: None, from: None, id: None, lang: None, other: None }
     }
 }

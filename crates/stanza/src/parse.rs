@@ -1,8 +1,8 @@
 //! From a frame to a stanza: the one place where a peer's start tag becomes typed.
 
 use crate::{
-    ContentNamespace, Head, IqType, Kind, MessageType, PresenceType, Stanza, StanzaCondition,
-    StanzaError, StanzaType, ns, payload,
+    ContentNamespace, Head, IqType, Kind, MessageType, PresenceType, Stanza, StanzaCondition, StanzaError, StanzaType,
+    ns, payload,
 };
 use stonechat_jid::Jid;
 use stonechat_xml::{Attribute, Frame, Framing, Item, Limits, Parser, Text};
@@ -48,11 +48,10 @@ impl Fault {
             // RFC 6120 §8.3.3.8.
             Fault::Address => StanzaCondition::JidMalformed.into(),
             Fault::Type => StanzaError::new(StanzaCondition::BadRequest).with_text("Unknown type"),
-            Fault::NoId => {
-                StanzaError::new(StanzaCondition::BadRequest).with_text("An IQ needs an id")
+            Fault::NoId => StanzaError::new(StanzaCondition::BadRequest).with_text("An IQ needs an id"),
+            Fault::Children => {
+                StanzaError::new(StanzaCondition::BadRequest).with_text("An IQ request has exactly one child")
             }
-            Fault::Children => StanzaError::new(StanzaCondition::BadRequest)
-                .with_text("An IQ request has exactly one child"),
         }
     }
 }
@@ -86,9 +85,7 @@ impl Accepted {
                     b"id" => head.id = Some(attribute.value.clone()),
                     _ => other.push(attribute.clone()),
                 }
-            } else if name == b"lang"
-                && attribute.namespace.as_bytes().as_ref() == ns::XML.as_bytes()
-            {
+            } else if name == b"lang" && attribute.namespace.as_bytes().as_ref() == ns::XML.as_bytes() {
                 head.lang = Some(attribute.value.clone());
             } else {
                 other.push(attribute.clone());
@@ -114,11 +111,7 @@ impl Accepted {
         // Only what is known to be an error or a result goes unanswered; an unknown type is answered.
         let answerable = stanza_type.is_none_or(StanzaType::is_answerable);
         let (payload, children) = payload::from_frame(&frame, namespace.as_str());
-        let stanza = Stanza {
-            head,
-            payload,
-            children,
-        };
+        let stanza = Stanza { head, payload, children };
         match fault {
             None => Ok(Accepted::Stanza(stanza)),
             Some(fault) => {
@@ -162,11 +155,7 @@ fn read_type(kind: Kind, value: Option<&Text>) -> Option<StanzaType> {
 }
 
 /// What was stored was accepted before, and may have grown since by what the server added.
-const STORED: Limits = Limits {
-    bytes: 16 * 1024 * 1024,
-    depth: 128,
-    ..Limits::SERVER
-};
+const STORED: Limits = Limits { bytes: 16 * 1024 * 1024, depth: 128, ..Limits::SERVER };
 
 impl Stanza {
     /// Parses a stored or literal stanza that stands by itself (default namespace `jabber:client` assumed when absent).
@@ -188,9 +177,7 @@ impl Stanza {
                 Ok(Some(_)) | Err(_) => return Err(AcceptError::NotAStanza),
             }
         }
-        let frame = frame
-            .filter(|_| !parser.is_mid_element())
-            .ok_or(AcceptError::NotAStanza)?;
+        let frame = frame.filter(|_| !parser.is_mid_element()).ok_or(AcceptError::NotAStanza)?;
         let namespace = match frame.namespace().as_str() {
             ns::CLIENT => ContentNamespace::Client,
             ns::SERVER => ContentNamespace::Server,

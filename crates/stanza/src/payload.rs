@@ -39,20 +39,17 @@ pub(crate) struct PayloadBuilder {
 }
 
 impl PayloadBuilder {
+    /// A builder with room for as many bytes.
+    pub(crate) fn with_capacity(bytes: usize) -> Self {
+        PayloadBuilder { bytes: Vec::with_capacity(bytes), children: SmallVec::new() }
+    }
     /// The whole payload of a stanza.
     pub(crate) fn push_payload(&mut self, stanza: &Stanza) {
         let base = position(self.bytes.len());
         self.bytes.extend_from_slice(&stanza.payload);
         for child in stanza.children.iter() {
-            let span = Span {
-                start: base.saturating_add(child.span.start),
-                end: base.saturating_add(child.span.end),
-            };
-            self.children.push((
-                Name::Own(child.namespace.clone()),
-                Name::Own(child.name.clone()),
-                span,
-            ));
+            let span = Span { start: base.saturating_add(child.span.start), end: base.saturating_add(child.span.end) };
+            self.children.push((Name::Own(child.namespace.clone()), Name::Own(child.name.clone()), span));
         }
     }
     /// Bytes between children, as they were.
@@ -63,27 +60,18 @@ impl PayloadBuilder {
     pub(crate) fn push_child(&mut self, namespace: Text, name: Text, bytes: &[u8]) {
         let start = position(self.bytes.len());
         self.bytes.extend_from_slice(bytes);
-        let span = Span {
-            start,
-            end: position(self.bytes.len()),
-        };
-        self.children
-            .push((Name::Own(namespace), Name::Own(name), span));
+        let span = Span { start, end: position(self.bytes.len()) };
+        self.children.push((Name::Own(namespace), Name::Own(name), span));
     }
     /// A child as a tree, content namespace given as `jabber:client`.
     pub(crate) fn push_element(&mut self, element: &Element) {
         let from = self.bytes.len();
         element.write(&mut self.bytes, ns::CLIENT);
-        let span = Span {
-            start: position(from),
-            end: position(self.bytes.len()),
-        };
+        let span = Span { start: position(from), end: position(self.bytes.len()) };
         // The names are taken from where they were written, when the writer put them where one expects them.
         let written = self.bytes.get(from..).unwrap_or_default();
         let name = element.name();
-        let after_name = written
-            .strip_prefix(b"<")
-            .and_then(|rest| rest.strip_prefix(name.as_bytes()));
+        let after_name = written.strip_prefix(b"<").and_then(|rest| rest.strip_prefix(name.as_bytes()));
         let name_end = from.saturating_add(1).saturating_add(name.len());
         let name_at = match after_name {
             Some(_) => Name::At(from.saturating_add(1)..name_end),
@@ -94,9 +82,7 @@ impl PayloadBuilder {
             "" => Name::Own(Text::from_static(ns::NO_NAMESPACE)),
             namespace => {
                 const DECLARATION: &[u8] = b" xmlns=";
-                let value = after_name
-                    .and_then(|rest| rest.strip_prefix(DECLARATION))
-                    .and_then(|rest| rest.get(1..));
+                let value = after_name.and_then(|rest| rest.strip_prefix(DECLARATION)).and_then(|rest| rest.get(1..));
                 match value {
                     Some(value) if value.starts_with(namespace.as_bytes()) => {
                         let start = name_end.saturating_add(DECLARATION.len()).saturating_add(1);
@@ -153,49 +139,27 @@ pub(crate) fn from_frame(frame: &Frame, content: &str) -> (Bytes, Children) {
         } else {
             child.namespace.clone()
         };
-        children.push(ChildRef {
-            namespace,
-            name: child.name.clone(),
-            span,
-        });
+        children.push(ChildRef { namespace, name: child.name.clone(), span });
     }
-    if rewrite {
-        rewritten(&bytes, &children, content)
-    } else {
-        (bytes, Arc::new(children))
-    }
+    if rewrite { rewritten(&bytes, &children, content) } else { (bytes, Arc::new(children)) }
 }
 
 /// Writes every child in the content namespace again, without declarations of it.
 fn rewritten(bytes: &Bytes, children: &[ChildRef], content: &str) -> (Bytes, Children) {
-    let mut builder = PayloadBuilder::default();
+    let mut builder = PayloadBuilder::with_capacity(bytes.len());
     let mut done = 0u32;
     for child in children {
-        builder.push_between(slice_of(
-            bytes,
-            Span {
-                start: done,
-                end: child.span.start,
-            },
-        ));
+        builder.push_between(slice_of(bytes, Span { start: done, end: child.span.start }));
         done = child.span.end;
         let child_bytes = slice_of(bytes, child.span);
         match Element::parse(child_bytes, content) {
-            Ok(element) if child.namespace.is_empty() => {
-                builder.push_element(&inheriting(&element))
-            }
+            Ok(element) if child.namespace.is_empty() => builder.push_element(&inheriting(&element)),
             // Foreign children stay as they are. A child that the frame's parser accepted is never refused here; were it,
             // it would leave as it came.
             _ => builder.push_child(child.namespace.clone(), child.name.clone(), child_bytes),
         }
     }
-    builder.push_between(slice_of(
-        bytes,
-        Span {
-            start: done,
-            end: u32::MAX,
-        },
-    ));
+    builder.push_between(slice_of(bytes, Span { start: done, end: u32::MAX }));
     builder.finish()
 }
 
@@ -207,9 +171,7 @@ fn inheriting(element: &Element) -> Element {
     }
     for node in element.nodes() {
         copy.push(match node {
-            Node::Element(child) if ns::is_content(child.namespace()) => {
-                Node::Element(inheriting(child))
-            }
+            Node::Element(child) if ns::is_content(child.namespace()) => Node::Element(inheriting(child)),
             other => other.clone(),
         });
     }
@@ -222,12 +184,8 @@ fn spells_out_content(child: &[u8]) -> bool {
     let Some(start_tag_len) = start_tag_len(child) else {
         return true;
     };
-    let (start_tag, inside) = child
-        .split_at_checked(start_tag_len)
-        .unwrap_or((child, b""));
-    let name_len = start_tag
-        .iter()
-        .position(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n' | b'/' | b'>'));
+    let (start_tag, inside) = child.split_at_checked(start_tag_len).unwrap_or((child, b""));
+    let name_len = start_tag.iter().position(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n' | b'/' | b'>'));
     let name = start_tag.get(..name_len.unwrap_or(0)).unwrap_or_default();
     if memchr::memchr(b':', name).is_some() || memchr::memmem::find(start_tag, b"xmlns").is_some() {
         return true;
@@ -268,9 +226,7 @@ pub(crate) fn slice_of(bytes: &Bytes, span: Span) -> &[u8] {
 }
 
 fn range(bytes: &Bytes, span: Span) -> Range<usize> {
-    let end = usize::try_from(span.end)
-        .unwrap_or(usize::MAX)
-        .min(bytes.len());
+    let end = usize::try_from(span.end).unwrap_or(usize::MAX).min(bytes.len());
     let start = usize::try_from(span.start).unwrap_or(usize::MAX).min(end);
     start..end
 }

@@ -56,8 +56,7 @@ pub struct Stanza {
 impl ChildRef {
     /// Whether the child has this name and namespace (empty namespace: the content namespace).
     pub fn is(&self, name: &str, namespace: &str) -> bool {
-        self.name.as_bytes().as_ref() == name.as_bytes()
-            && self.namespace.as_bytes().as_ref() == namespace.as_bytes()
+        self.name.as_bytes().as_ref() == name.as_bytes() && self.namespace.as_bytes().as_ref() == namespace.as_bytes()
     }
 }
 
@@ -118,8 +117,7 @@ impl Stanza {
     }
     /// The first such child as a tree. A child in the content namespace comes in `jabber:client`.
     pub fn child(&self, name: &str, namespace: &str) -> Option<Element> {
-        self.find_child(name, namespace)
-            .and_then(|child| self.child_element(child))
+        self.find_child(name, namespace).and_then(|child| self.child_element(child))
     }
     /// One child of the index as a tree (content namespace: `jabber:client`).
     pub fn child_element(&self, child: &ChildRef) -> Option<Element> {
@@ -131,10 +129,7 @@ impl Stanza {
     }
     /// All children as trees (content namespace: `jabber:client`).
     pub fn elements(&self) -> Vec<Element> {
-        self.children
-            .iter()
-            .filter_map(|child| self.child_element(child))
-            .collect()
+        self.children.iter().filter_map(|child| self.child_element(child)).collect()
     }
     /// The payload bytes.
     pub fn payload(&self) -> &Bytes {
@@ -147,59 +142,31 @@ impl Stanza {
     /// Cuts the children for which the predicate says `Removed` (by span; shares the payload when none goes).
     #[must_use]
     pub fn without_children(self, mut remove: impl FnMut(&Stanza, &ChildRef) -> Keep) -> Stanza {
-        let verdicts: SmallVec<[Keep; 16]> = self
-            .children
-            .iter()
-            .map(|child| remove(&self, child))
-            .collect();
+        let verdicts: SmallVec<[Keep; 16]> = self.children.iter().map(|child| remove(&self, child)).collect();
         if !verdicts.contains(&Keep::Removed) {
             return self;
         }
-        let mut builder = PayloadBuilder::default();
+        let mut builder = PayloadBuilder::with_capacity(self.payload.len());
         let mut done = 0;
         for (child, verdict) in self.children.iter().zip(&verdicts) {
-            builder.push_between(slice_of(
-                &self.payload,
-                Span {
-                    start: done,
-                    end: child.span.start,
-                },
-            ));
+            builder.push_between(slice_of(&self.payload, Span { start: done, end: child.span.start }));
             done = child.span.end;
             if *verdict == Keep::Kept {
-                builder.push_child(
-                    child.namespace.clone(),
-                    child.name.clone(),
-                    slice_of(&self.payload, child.span),
-                );
+                builder.push_child(child.namespace.clone(), child.name.clone(), slice_of(&self.payload, child.span));
             }
         }
-        builder.push_between(slice_of(
-            &self.payload,
-            Span {
-                start: done,
-                end: u32::MAX,
-            },
-        ));
+        builder.push_between(slice_of(&self.payload, Span { start: done, end: u32::MAX }));
         let (payload, children) = builder.finish();
-        Stanza {
-            head: self.head,
-            payload,
-            children,
-        }
+        Stanza { head: self.head, payload, children }
     }
     /// Appends a child.
     #[must_use]
     pub fn with_appended(self, child: Element) -> Stanza {
-        let mut builder = PayloadBuilder::default();
+        let mut builder = PayloadBuilder::with_capacity(self.payload.len().saturating_add(APPENDED));
         builder.push_payload(&self);
         builder.push_element(&child);
         let (payload, children) = builder.finish();
-        Stanza {
-            head: self.head,
-            payload,
-            children,
-        }
+        Stanza { head: self.head, payload, children }
     }
     /// What the `<error/>` of an `error` stanza says; `None` when it is no error stanza or has no such child.
     pub fn error(&self) -> Option<StanzaError> {
@@ -210,19 +177,13 @@ impl Stanza {
     }
     /// The reply skeleton to an IQ: `result`, addresses swapped, same id.
     pub fn iq_result(&self, payload: Option<Element>) -> Stanza {
-        self.reply(
-            StanzaType::Iq(IqType::Result),
-            Stanza::build(self.head.stanza_type, payload),
-        )
+        self.reply(StanzaType::Iq(IqType::Result), Stanza::build(self.head.stanza_type, payload))
     }
     /// The error reply: type `error`, addresses swapped, same id; the original payload is included for an IQ, left out
     /// for messages and presences. `None` when the stanza is itself an error or an IQ result (never answered).
     pub fn error_reply(&self, error: &StanzaError) -> Option<Stanza> {
         // RFC 6120 §8.3.1: an error is never answered with an error.
-        self.head
-            .stanza_type
-            .is_answerable()
-            .then(|| self.error_reply_unchecked(error))
+        self.head.stanza_type.is_answerable().then(|| self.error_reply_unchecked(error))
     }
 
     /// The error reply to whatever this is; the caller has decided that it may be answered.
@@ -235,11 +196,7 @@ impl Stanza {
         let (payload, children) = builder.finish();
         self.reply(
             self.head.stanza_type.to_error(),
-            Stanza {
-                head: Head::new(self.head.stanza_type),
-                payload,
-                children,
-            },
+            Stanza { head: Head::new(self.head.stanza_type), payload, children },
         )
     }
 
@@ -251,6 +208,9 @@ impl Stanza {
         reply
     }
 }
+
+/// Room for what is usually appended: an id, a delay, an error.
+const APPENDED: usize = 192;
 
 /// What becomes of a child in [`Stanza::without_children`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,9 +224,6 @@ pub enum Keep {
 impl std::fmt::Debug for Stanza {
     /// The head only: bodies never reach a log.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Stanza")
-            .field("head", &self.head)
-            .field("payload_bytes", &self.payload.len())
-            .finish()
+        f.debug_struct("Stanza").field("head", &self.head).field("payload_bytes", &self.payload.len()).finish()
     }
 }

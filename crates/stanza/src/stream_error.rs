@@ -57,10 +57,7 @@ pub struct StreamError {
 impl StreamError {
     /// Without text.
     pub fn new(condition: StreamCondition) -> Self {
-        StreamError {
-            condition,
-            text: None,
-        }
+        StreamError { condition, text: None }
     }
     /// With text.
     #[must_use]

@@ -29,13 +29,7 @@ impl Stanza {
         out
     }
 
-    fn write_declaring(
-        &self,
-        namespace: Option<&str>,
-        from: Option<&Jid>,
-        to: Option<&Jid>,
-        out: &mut Vec<u8>,
-    ) {
+    fn write_declaring(&self, namespace: Option<&str>, from: Option<&Jid>, to: Option<&Jid>, out: &mut Vec<u8>) {
         let name = self.kind().name().as_bytes();
         out.reserve(self.size());
         out.push(b'<');
@@ -81,10 +75,7 @@ fn attribute(name: &[u8], value: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(name);
     out.extend_from_slice(b"='");
     // Addresses, ids and languages hardly ever need escaping.
-    if value
-        .bytes()
-        .any(|b| b < b' ' || matches!(b, b'&' | b'<' | b'>' | b'\'' | b'"'))
-    {
+    if needs_escaping(value.as_bytes()) {
         stonechat_xml::escape_attribute(value, out);
     } else {
         out.extend_from_slice(value.as_bytes());
@@ -92,14 +83,22 @@ fn attribute(name: &[u8], value: &str, out: &mut Vec<u8>) {
     out.push(b'\'');
 }
 
+/// Whether an attribute's value has a character that must be escaped. Without an early exit, so that it compiles to vector
+/// instructions.
+fn needs_escaping(value: &[u8]) -> bool {
+    value.iter().fold(false, |found, byte| {
+        found
+            | (*byte < b' ')
+            | (*byte == b'&')
+            | (*byte == b'<')
+            | (*byte == b'>')
+            | (*byte == b'\'')
+            | (*byte == b'"')
+    })
+}
+
 /// An attribute that the server does not know. A namespaced one gets a prefix of its own, declared beside it.
-fn qualified_attribute(
-    index: usize,
-    namespace: &Text,
-    name: &Text,
-    value: &Text,
-    out: &mut Vec<u8>,
-) {
+fn qualified_attribute(index: usize, namespace: &Text, name: &Text, value: &Text, out: &mut Vec<u8>) {
     if namespace.as_bytes().is_empty() {
         attribute(name.as_bytes(), value, out);
     } else if &**namespace == ns::XML {
