@@ -16,9 +16,10 @@ mod pool;
 mod tls;
 mod verify;
 
-pub use accept::{AddressLimits, Addresses};
+pub use accept::{AddressLimits, Addresses, Place, Refused};
 pub use certificates::{CertificateError, Certificates, CertifiedDomain};
-pub use client::{serve_client, ClientFront, ClientLimits, ClientTransport};
+pub use bucket::Rate;
+pub use client::{serve_client, hosts_of, ClientFront, ClientLimits, ClientTransport, RandomOf};
 pub use link::{Link, LinkLimits};
 pub use verify::{CertificateVerdict, Roots};
 pub use listener::{bind, Listener, ListenerError};

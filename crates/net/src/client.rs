@@ -1,0 +1,476 @@
+//! The driver of a client's stream: it moves bytes between the socket and the machine, and answers the machine's
+//! questions by asking the router.
+//!
+//! One task per connection. It owns the machine and the session; what the session is sent goes past it, straight to the
+//! [`Link`].
+
+use crate::accept::{Addresses, Place};
+use crate::bucket::{Bucket, Rate, Spent};
+use crate::certificates::Certificates;
+use crate::link::{Closing, Link, LinkLimits, Received};
+use crate::tls::{self, Choice, Facing};
+use futures_util::FutureExt;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use stonechat_jid::{BareJid, Domain};
+use stonechat_router::{BindError, ClientSession, Commits, Outbox, Router, SessionFacts, Turn};
+use stonechat_sasl::{DecoySecret, Lookup, Verdict};
+use stonechat_stanza::{ContentNamespace, StreamCondition, StreamError};
+use stonechat_store::AccountState;
+use stonechat_stream::c2s::{C2s, Command, Config, Event, Failed, Limits, Transport};
+use stonechat_stream::{Closed, TlsFacts};
+use tokio::net::TcpStream;
+use tracing::{debug, error, info, warn};
+
+/// How a client's connection comes by its TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientTransport {
+    /// STARTTLS, required.
+    StartTls,
+    /// STARTTLS, not required (`allow_plaintext`).
+    StartTlsOptional,
+    /// TLS from the first byte.
+    DirectTls,
+}
+
+/// Rates of one client's connection. `None` where there is none (measurements).
+#[derive(Clone, Copy, Debug)]
+pub struct ClientLimits {
+    /// Bytes read.
+    pub bytes: Option<Rate>,
+    /// Stanzas taken.
+    pub stanzas: Option<Rate>,
+    /// The outbox.
+    pub link: LinkLimits,
+    /// From the connection to the end of the TLS handshake.
+    pub handshake: Duration,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        ClientLimits {
+            bytes: Some(Rate { per_second: 256 * 1024, burst: 2 * 1024 * 1024 }),
+            stanzas: Some(Rate { per_second: 200, burst: 2_000 }),
+            link: LinkLimits::default(),
+            handshake: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What every client's connection needs.
+pub struct ClientFront {
+    /// The router.
+    pub router: Router,
+    /// The certificates.
+    pub certificates: Arc<Certificates>,
+    /// What addresses may do.
+    pub addresses: Arc<Addresses>,
+    /// Rates.
+    pub limits: ClientLimits,
+    start_tls: Arc<Config>,
+    start_tls_optional: Arc<Config>,
+    direct_tls: Arc<Config>,
+}
+
+struct HostsOf(Router);
+
+impl stonechat_stream::Hosts for HostsOf {
+    fn status(&self, domain: &Domain) -> stonechat_stream::HostStatus {
+        if self.0.serves(domain) {
+            stonechat_stream::HostStatus::Served
+        } else {
+            stonechat_stream::HostStatus::Unknown
+        }
+    }
+}
+
+struct FeaturesOf(Router);
+
+impl stonechat_stream::FeatureSource for FeaturesOf {
+    fn features(&self, phase: stonechat_stream::Phase, domain: &Domain) -> Vec<stonechat_xml::Element> {
+        match phase {
+            stonechat_stream::Phase::BeforeAuthentication => self.0.features_before_authentication(domain),
+            stonechat_stream::Phase::AfterAuthentication => self.0.features_after_authentication(domain),
+        }
+    }
+    fn registration(&self) -> stonechat_stream::Registration {
+        match self.0.offers_registration() {
+            stonechat_router::RegistrationMode::Open => stonechat_stream::Registration::Offered,
+            stonechat_router::RegistrationMode::Closed => stonechat_stream::Registration::Closed,
+        }
+    }
+}
+
+/// Randomness of the router, for streams.
+pub struct RandomOf(pub Router);
+
+impl stonechat_stream::Random for RandomOf {
+    fn fill(&self, buffer: &mut [u8]) {
+        self.0.random().fill(buffer);
+    }
+}
+
+/// The served domains of the router, for streams.
+pub fn hosts_of(router: &Router) -> Arc<dyn stonechat_stream::Hosts> {
+    Arc::new(HostsOf(router.clone()))
+}
+
+impl ClientFront {
+    /// Puts it together.
+    pub fn new(
+        router: Router,
+        certificates: Arc<Certificates>,
+        addresses: Arc<Addresses>,
+        limits: ClientLimits,
+        decoy: DecoySecret,
+        stream: Limits,
+    ) -> Arc<ClientFront> {
+        let config = |transport| {
+            Arc::new(Config {
+                hosts: hosts_of(&router),
+                features: Arc::new(FeaturesOf(router.clone())),
+                random: Arc::new(RandomOf(router.clone())),
+                decoy: decoy.clone(),
+                transport,
+                limits: stream,
+            })
+        };
+        Arc::new(ClientFront {
+            start_tls: config(Transport::StartTls),
+            start_tls_optional: config(Transport::StartTlsOptional),
+            direct_tls: config(Transport::DirectTls),
+            router,
+            certificates,
+            addresses,
+            limits,
+        })
+    }
+
+    fn config(&self, transport: ClientTransport) -> &Arc<Config> {
+        match transport {
+            ClientTransport::StartTls => &self.start_tls,
+            ClientTransport::StartTlsOptional => &self.start_tls_optional,
+            ClientTransport::DirectTls => &self.direct_tls,
+        }
+    }
+}
+
+/// Serves one client's connection until it ends.
+pub async fn serve_client(front: Arc<ClientFront>, socket: TcpStream, peer: SocketAddr, transport: ClientTransport) {
+    let place = match front.addresses.arrive(peer, Instant::now()) {
+        Ok(place) => place,
+        Err(refused) => {
+            // No word is said: whoever floods would only be fed.
+            debug!(event = "c2s.refused", %peer, reason = ?refused, "a connection was refused");
+            return;
+        }
+    };
+    let link = Arc::new(Link::new(socket, ContentNamespace::Client, front.limits.link));
+    let mut machine = Box::new(C2s::new(Arc::clone(front.config(transport)), Instant::now()));
+    if transport == ClientTransport::DirectTls {
+        let choice = Choice::ByServerName(&front.certificates);
+        if let Err(source) = secure(&front, &link, &mut machine, choice).await {
+            debug!(event = "c2s.tls_failed", %peer, %source, "a TLS handshake failed");
+            return;
+        }
+    }
+    let now = Instant::now();
+    let driver = Driver {
+        bytes: front.limits.bytes.map(|rate| Bucket::full(rate, now)),
+        stanzas: front.limits.stanzas.map(|rate| Bucket::full(rate, now)),
+        front,
+        link,
+        machine,
+        place,
+        peer,
+        transport,
+        session: None,
+        commits: Commits::new(),
+        failures: 0,
+        paused_until: None,
+        account: None,
+    };
+    driver.run().await;
+}
+
+async fn secure(
+    front: &ClientFront,
+    link: &Link,
+    machine: &mut C2s,
+    choice: Choice<'_>,
+) -> std::io::Result<()> {
+    let handshake = tls::accept(link, choice, Facing::Clients);
+    let accepted = tokio::time::timeout(front.limits.handshake, handshake)
+        .await
+        .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+    let bindings = tls::bindings(link, &accepted.certificate);
+    machine.on_tls(Instant::now(), TlsFacts { bindings, ..TlsFacts::default() });
+    Ok(())
+}
+
+struct Driver {
+    front: Arc<ClientFront>,
+    link: Arc<Link>,
+    machine: Box<C2s>,
+    place: Place,
+    peer: SocketAddr,
+    transport: ClientTransport,
+    session: Option<ClientSession>,
+    commits: Commits,
+    bytes: Option<Bucket>,
+    stanzas: Option<Bucket>,
+    failures: u32,
+    /// Reading stops until then: a rate was passed, or a log-in failed.
+    paused_until: Option<Instant>,
+    account: Option<BareJid>,
+}
+
+/// Whether the stream goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Going {
+    On,
+    Ended,
+}
+
+impl Driver {
+    async fn run(mut self) {
+        while self.settle().await == Going::On && self.wait().await == Going::On {}
+        self.link.shut();
+        if let Some(session) = self.session.take() {
+            session.end(&mut Turn::new());
+        }
+    }
+
+    /// Works off everything that needs no waiting for the peer.
+    async fn settle(&mut self) -> Going {
+        loop {
+            let mut turn = Turn::new();
+            let mut ended = Going::On;
+            while let Some(event) = self.machine.poll_event() {
+                if self.on_event(event, &mut turn).await == Going::Ended {
+                    ended = Going::Ended;
+                    break;
+                }
+            }
+            // What the machine answers itself stands behind what was routed to this client in the same turn.
+            let sent = self.transmit();
+            turn.flush();
+            if ended == Going::Ended || sent == Going::Ended {
+                return Going::Ended;
+            }
+            match self.link.closing() {
+                Closing::Asked(error) => {
+                    self.link.begin_closing();
+                    self.machine.command(Instant::now(), Command::Close(error));
+                }
+                Closing::Dead => return Going::Ended,
+                Closing::Open | Closing::Begun => return Going::On,
+            }
+        }
+    }
+
+    fn transmit(&mut self) -> Going {
+        let mut out = crate::pool::take();
+        self.machine.poll_transmit(&mut out);
+        let sent = if out.is_empty() { Ok(()) } else { self.link.transmit(&out) };
+        crate::pool::give(out);
+        match sent {
+            Ok(()) => Going::On,
+            Err(_) => Going::Ended,
+        }
+    }
+
+    /// Waits for the peer, the clock, or somebody who wants something of this connection.
+    async fn wait(&mut self) -> Going {
+        let now = Instant::now();
+        self.paused_until = self.paused_until.filter(|until| *until > now);
+        let reading = self.machine.wants_input() && self.paused_until.is_none();
+        let writing = self.link.wants_write();
+        let deadline = [self.machine.poll_timeout(), self.paused_until].into_iter().flatten().min();
+        let sleep = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            ready = self.link.readable(), if reading => match ready {
+                Ok(()) => self.receive(),
+                Err(_) => Going::Ended,
+            },
+            ready = self.link.writable(), if writing => {
+                if ready.and_then(|()| self.link.write_out()).is_ok() { Going::On } else { Going::Ended }
+            }
+            () = self.link.woken() => Going::On,
+            () = sleep => {
+                self.machine.on_timeout(Instant::now());
+                Going::On
+            }
+        }
+    }
+
+    fn receive(&mut self) -> Going {
+        let now = Instant::now();
+        let machine = &mut self.machine;
+        match self.link.receive(&mut |bytes| machine.on_bytes(now, bytes)) {
+            Ok(Received::Bytes(count)) => {
+                if let Some(bucket) = &mut self.bytes {
+                    let wait = bucket.spend(count, now);
+                    if !wait.is_zero() {
+                        self.paused_until = self.paused_until.max(now.checked_add(wait));
+                    }
+                }
+                Going::On
+            }
+            Ok(Received::Nothing) => Going::On,
+            Ok(Received::End) => {
+                self.machine.on_eof();
+                Going::On
+            }
+            Err(source) => {
+                debug!(event = "c2s.read_failed", peer = %self.peer, %source, "a connection broke");
+                self.machine.on_eof();
+                Going::On
+            }
+        }
+    }
+
+    async fn on_event(&mut self, event: Event, turn: &mut Turn) -> Going {
+        let now = Instant::now();
+        match event {
+            Event::Stanza(stanza) => return self.on_stanza(stanza, turn).await,
+            Event::StartTls(domain) => return self.on_start_tls(&domain).await,
+            Event::Lookup(token, account) => {
+                let lookup = self.look_up(&account).await;
+                self.machine.command(Instant::now(), Command::Credentials(token, lookup));
+            }
+            Event::CheckPassword(token, password, credentials) => {
+                let verdict = match self.place.spend_authentication(now) {
+                    Spent::Refused => Verdict::Unavailable,
+                    Spent::Granted => match self.front.router.verify_password(*credentials, password).await {
+                        Some(true) => Verdict::Accepted,
+                        Some(false) => Verdict::Refused,
+                        None => Verdict::Unavailable,
+                    },
+                };
+                self.machine.command(Instant::now(), Command::PasswordChecked(token, verdict));
+            }
+            Event::AuthenticationFailed(failed) => self.on_failed(&failed, now),
+            Event::Authenticated(account) => self.account = Some(account),
+            Event::Bind(token, account, resource) => {
+                let facts = SessionFacts { connection: self.describe() };
+                let outbox: Arc<dyn Outbox> = self.link.clone();
+                let command = match self.front.router.bind(&account, resource.as_deref(), outbox, facts).await {
+                    Ok(session) => {
+                        info!(event = "c2s.bound", jid = %session.jid(), peer = %self.peer, "a client is there");
+                        let jid = session.jid().clone();
+                        self.session = Some(session);
+                        Command::Bound(token, jid)
+                    }
+                    Err(BindError::Refused(error)) => Command::BindRefused(token, error),
+                    Err(BindError::NotAllowed) => Command::Close(Some(StreamCondition::NotAuthorized.into())),
+                };
+                self.machine.command(Instant::now(), command);
+            }
+            Event::Register(domain, stanza) => {
+                if self.place.spend_authentication(now) == Spent::Refused {
+                    let error = StreamError::new(StreamCondition::PolicyViolation)
+                        .with_text("too many registrations from your address");
+                    self.machine.command(now, Command::Close(Some(error)));
+                } else if let Some(reply) = self.front.router.answer_registration(&domain, &stanza).await {
+                    self.machine.command(Instant::now(), Command::Send(reply));
+                }
+            }
+            Event::Closed(closed) => {
+                match &closed {
+                    Closed::ByUs(reason) => {
+                        info!(event = "c2s.closed", peer = %self.peer, reason = reason.condition.name(), "a stream was ended");
+                    }
+                    _ => debug!(event = "c2s.closed", peer = %self.peer, ?closed, "a stream ended"),
+                }
+                self.transmit();
+                return Going::Ended;
+            }
+        }
+        self.transmit()
+    }
+
+    async fn on_stanza(&mut self, stanza: stonechat_stanza::Stanza, turn: &mut Turn) -> Going {
+        let Some(session) = &mut self.session else { return Going::Ended };
+        if let Some(bucket) = &mut self.stanzas {
+            let wait = bucket.spend(1, Instant::now());
+            if !wait.is_zero() {
+                self.paused_until = self.paused_until.max(Instant::now().checked_add(wait));
+            }
+        }
+        // P6: a panic costs this stream, nobody else's.
+        let accepted = AssertUnwindSafe(session.accept(stanza, turn, &mut self.commits)).catch_unwind().await;
+        if accepted.is_err() {
+            error!(event = "c2s.panicked", peer = %self.peer, "handling a stanza panicked");
+            self.machine.command(Instant::now(), Command::Close(Some(StreamCondition::InternalServerError.into())));
+        }
+        Going::On
+    }
+
+    async fn on_start_tls(&mut self, domain: &Domain) -> Going {
+        if self.transmit() == Going::Ended {
+            return Going::Ended;
+        }
+        let choice = match self.front.certificates.of(domain) {
+            Some(certificate) => Choice::Fixed(certificate),
+            None => Choice::ByServerName(&self.front.certificates),
+        };
+        match secure(&self.front, &self.link, &mut self.machine, choice).await {
+            Ok(()) => Going::On,
+            Err(source) => {
+                debug!(event = "c2s.tls_failed", peer = %self.peer, %source, "a TLS handshake failed");
+                Going::Ended
+            }
+        }
+    }
+
+    async fn look_up(&self, account: &BareJid) -> Lookup {
+        match self.front.router.store().account(account).await {
+            Ok(Some(account)) => match account.state {
+                AccountState::Active => Lookup::Found(account.credentials),
+                AccountState::Locked => Lookup::Locked(account.credentials),
+            },
+            Ok(None) => Lookup::Unknown,
+            Err(source) => {
+                error!(event = "c2s.lookup_failed", %source, "the store could not be asked for an account");
+                Lookup::Unavailable
+            }
+        }
+    }
+
+    fn on_failed(&mut self, failed: &Failed, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        self.place.spend_authentication(now);
+        // Abuse case 54: slower with each failure, for this connection alone, so that nobody can lock another out.
+        self.paused_until = now.checked_add(Duration::from_millis(500).saturating_mul(self.failures));
+        match failed.notice {
+            Some(notice) => warn!(
+                event = "c2s.login_suspicious", peer = %self.peer, account = ?failed.account, ?notice,
+                "a log-in looks like an attack"
+            ),
+            None => info!(
+                event = "c2s.login_failed", peer = %self.peer, account = ?failed.account,
+                reason = failed.failure.condition(), "a log-in failed"
+            ),
+        }
+    }
+
+    fn describe(&self) -> String {
+        let kind = match self.transport {
+            ClientTransport::DirectTls => "direct",
+            ClientTransport::StartTls | ClientTransport::StartTlsOptional => "STARTTLS",
+        };
+        match tls::version_name(&self.link) {
+            "clear" => format!("{} in the clear", self.peer),
+            version => format!("{} by {version} ({kind})", self.peer),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Listening sockets: bound before anything runs, accepted from in one loop each, and quiet when the machine is full.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tracing::warn;
+
+/// Connections the system may hold for us before we accept them.
+const BACKLOG: u32 = 1024;
+/// How long accepting pauses when no file descriptor is left (abuse case 143).
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// A socket could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}")]
+pub struct ListenerError {
+    /// Where.
+    pub address: SocketAddr,
+    /// Why.
+    pub source: std::io::Error,
+}
+
+/// A bound socket.
+pub struct Listener {
+    inner: TcpListener,
+    address: SocketAddr,
+}
+
+/// Binds. `[::]` takes IPv4 as well where the system lets it.
+pub fn bind(address: SocketAddr) -> Result<Listener, ListenerError> {
+    let wrap = |source| ListenerError { address, source };
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }
+    .map_err(wrap)?;
+    socket.set_reuseaddr(true).map_err(wrap)?;
+    socket.bind(address).map_err(wrap)?;
+    let inner = socket.listen(BACKLOG).map_err(wrap)?;
+    let address = inner.local_addr().map_err(wrap)?;
+    Ok(Listener { inner, address })
+}
+
+impl Listener {
+    /// Where it listens; the real port when 0 was asked for.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The next connection. Errors of single connections are passed over; when descriptors run out it waits, and the
+    /// connections that exist go on unharmed.
+    pub async fn accept(&self) -> (TcpStream, SocketAddr) {
+        loop {
+            match self.inner.accept().await {
+                Ok((socket, peer)) => {
+                    // Stanzas are small and people wait for them: no Nagle.
+                    if socket.set_nodelay(true).is_ok() {
+                        return (socket, peer);
+                    }
+                }
+                Err(source) if is_of_one_connection(&source) => {}
+                Err(source) => {
+                    warn!(event = "listener.paused", address = %self.address, %source, "cannot accept connections for now");
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn is_of_one_connection(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind;
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset | ErrorKind::ConnectionRefused | ErrorKind::Interrupted
+    )
+}

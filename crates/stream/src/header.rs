@@ -1,0 +1,79 @@
+//! Stream headers: reading the initiating entity's, writing our own (RFC 6120 §4.7).
+
+use stonechat_jid::Domain;
+use stonechat_stanza::{StreamCondition, StreamError, ns};
+use stonechat_xml::{Header, Text, escape_attribute};
+
+/// What a peer's header said, checked as far as it can be without knowing who is served.
+#[derive(Clone, Debug)]
+pub(crate) struct Opening {
+    pub(crate) to: Option<Domain>,
+    pub(crate) from: Option<Domain>,
+    pub(crate) id: Option<Text>,
+    pub(crate) version: Version,
+}
+
+/// RFC 6120 §4.7.5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    /// 1.0 or later.
+    Current,
+    /// None, or earlier: no features, no SASL.
+    Old,
+}
+
+pub(crate) fn read(header: &Header, content_namespace: &str) -> Result<Opening, StreamError> {
+    // RFC 6120 §4.9.3.1, §4.9.3.10
+    if &*header.name != "stream" {
+        return Err(StreamCondition::BadFormat.into());
+    }
+    if &*header.namespace != ns::STREAM || &*header.default_namespace != content_namespace {
+        return Err(StreamCondition::InvalidNamespace.into());
+    }
+    let domain = |name: &str| match header.attribute(name) {
+        None => Ok(None),
+        Some(text) => Domain::parse(text).map(Some),
+    };
+    let to = domain("to").map_err(|_| StreamError::new(StreamCondition::ImproperAddressing))?;
+    // A client's `from` is an address; it is looked at when it has authenticated, and not before.
+    let from = domain("from").ok().flatten();
+    let version = match header.attribute("version").and_then(|version| version.split_once('.')) {
+        Some((major, minor))
+            if major.parse::<u32>().is_ok_and(|major| major >= 1) && minor.parse::<u32>().is_ok() =>
+        {
+            Version::Current
+        }
+        _ => Version::Old,
+    };
+    Ok(Opening { to, from, id: header.attribute("id").cloned(), version })
+}
+
+/// Our header, to write.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ours<'a> {
+    pub(crate) content_namespace: &'static str,
+    pub(crate) from: Option<&'a str>,
+    pub(crate) to: Option<&'a str>,
+    pub(crate) id: Option<&'a str>,
+}
+
+pub(crate) fn write(ours: Ours<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"<?xml version='1.0'?><stream:stream xmlns='");
+    out.extend_from_slice(ours.content_namespace.as_bytes());
+    out.extend_from_slice(b"' xmlns:stream='http://etherx.jabber.org/streams'");
+    if ours.content_namespace == ns::SERVER {
+        out.extend_from_slice(b" xmlns:db='jabber:server:dialback'");
+    }
+    for (name, value) in [("from", ours.from), ("to", ours.to), ("id", ours.id)] {
+        if let Some(value) = value {
+            out.push(b' ');
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"='");
+            escape_attribute(value, out);
+            out.push(b'\'');
+        }
+    }
+    out.extend_from_slice(b" version='1.0' xml:lang='en'>");
+}
+
+pub(crate) const FOOTER: &[u8] = b"</stream:stream>";
