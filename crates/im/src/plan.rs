@@ -214,7 +214,12 @@ pub fn plan_presence(presence_type: PresenceType, recipient: Recipient<'_>) -> P
         (PresenceType::Probe, _) => PresencePlan::Act(Reason::ServerActs),
         // §8.5.1
         (_, Recipient::Absent) => PresencePlan::Nothing(Reason::NoAccount),
-        // §3: subscriptions are between bare addresses, whatever the address says.
+        // §8.5.3.2.2: of these only a request is believed when it addresses a resource that is gone.
+        (
+            PresenceType::Subscribed | PresenceType::Unsubscribe | PresenceType::Unsubscribed,
+            Recipient::Account { address: Address::NoSession, .. },
+        ) => PresencePlan::Nothing(Reason::ResourceGone),
+        // §3, §8.5.2.1.2, §8.5.3.1: subscriptions are between bare addresses.
         (
             PresenceType::Subscribe | PresenceType::Subscribed | PresenceType::Unsubscribe | PresenceType::Unsubscribed,
             Recipient::Account { .. },

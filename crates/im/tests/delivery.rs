@@ -254,11 +254,22 @@ fn rfc6121_8_5_3_2_2_presence_to_a_resource_that_is_gone() {
 }
 
 #[test]
-fn rfc6121_3_1_2_subscriptions_are_the_servers_business_whatever_the_address() {
+fn rfc6121_3_and_8_5_3_1_subscriptions_are_the_servers_business() {
     for presence_type in MANAGING {
-        for address in [Address::Bare, Address::NoSession, Address::Session(0)] {
+        for address in [Address::Bare, Address::Session(0)] {
             assert_eq!(plan_presence(presence_type, account(MANY, address)), PresencePlan::Act(Reason::ServerActs));
         }
+    }
+}
+
+#[test]
+fn rfc6121_8_5_3_2_2_of_subscriptions_only_a_request_is_believed_when_the_resource_is_gone() {
+    for presence_type in MANAGING {
+        let expected = match presence_type {
+            PresenceType::Subscribe => PresencePlan::Act(Reason::ServerActs),
+            _ => PresencePlan::Nothing(Reason::ResourceGone),
+        };
+        assert_eq!(plan_presence(presence_type, account(MANY, Address::NoSession)), expected);
     }
 }
 
