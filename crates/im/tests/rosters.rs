@@ -144,7 +144,7 @@ fn rfc6121_2_6_3_changes_come_in_order_and_hidden_items_do_not() {
         at("old@example.org", 10, true),
         at("hidden@example.org", 13, false),
     ];
-    let removed = [(jid("gone@example.org"), 12), (jid("long-gone@example.org"), 9)];
+    let removed = [(jid("gone@example.org"), 12), (jid("long-gone@example.org"), 10)];
     let changes = changes(10, &items, &removed);
     let versions: Vec<u64> = changes.iter().map(RosterChange::version).collect();
     assert_eq!(versions, [11, 12, 14]);

@@ -185,9 +185,8 @@ fn spells_out_content(child: &[u8]) -> bool {
         return true;
     };
     let (start_tag, inside) = child.split_at_checked(start_tag_len).unwrap_or((child, b""));
-    let name_len = start_tag.iter().position(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n' | b'/' | b'>'));
-    let name = start_tag.get(..name_len.unwrap_or(0)).unwrap_or_default();
-    if memchr::memchr(b':', name).is_some() || memchr::memmem::find(start_tag, b"xmlns").is_some() {
+    // A prefix is declared here too: nothing is inherited from the stanza's start tag (`Frame::inner`).
+    if memchr::memmem::find(start_tag, b"xmlns").is_some() {
         return true;
     }
     match memchr::memchr(b'<', inside).and_then(|at| inside.get(at.saturating_add(1))) {
