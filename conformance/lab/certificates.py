@@ -17,6 +17,7 @@ class Certificate:
 
     chain: Path
     key: Path
+    names: tuple
     self_signed: bool = False
 
 
@@ -58,7 +59,7 @@ class Authority:
             "x509", "-req", "-in", request, "-CA", self.certificate, "-CAkey", self.key, "-CAcreateserial",
             "-days", 20, "-extfile", extensions, "-out", chain,
         )  # fmt: skip
-        return self._published(chain, key)
+        return self._published(chain, key, names)
 
     def self_signed(self, label, names):
         """A certificate that nobody vouches for."""
@@ -68,10 +69,10 @@ class Authority:
             "-subj", f"/CN={names[0]}", "-keyout", key, "-out", chain, "-addext", self._names(names),
             "-addext", f"extendedKeyUsage={BOTH}", "-addext", "basicConstraints=critical,CA:FALSE",
         )  # fmt: skip
-        return self._published(chain, key, self_signed=True)
+        return self._published(chain, key, names, self_signed=True)
 
-    def _published(self, chain, key, self_signed=False):
+    def _published(self, chain, key, names, self_signed=False):
         # The folder exists for one run, inside one lab: Prosody's own user must read its key.
         key.chmod(0o644)
         chain.chmod(0o644)
-        return Certificate(chain, key, self_signed)
+        return Certificate(chain, key, tuple(names), self_signed)
