@@ -1,11 +1,12 @@
 //! Dialback keys (XEP-0185) and the two elements of dialback (XEP-0220).
 
+use crate::header::write_attribute;
 use crate::shared::hex;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use stonechat_jid::Domain;
-use stonechat_stanza::ns;
-use stonechat_xml::{Element, Frame};
+use stonechat_stanza::{StanzaCondition, ns};
+use stonechat_xml::{Element, Frame, escape_text};
 use subtle::ConstantTimeEq;
 
 /// What keys are made from: the same on every node of a server, drawn once from the operating system.
@@ -50,8 +51,10 @@ pub enum Dialback {
     Valid,
     /// It does not.
     Invalid,
-    /// It could not be asked.
-    Failed,
+    /// It could not be asked, for this reason (XEP-0220 §2.4.2): `remote-connection-failed` (said as
+    /// `remote-server-timeout` where no such condition is), `remote-server-not-found`, `item-not-found`,
+    /// `not-acceptable`, `policy-violation` …
+    Failed(StanzaCondition),
 }
 
 impl Dialback {
@@ -59,7 +62,16 @@ impl Dialback {
         match self {
             Dialback::Valid => "valid",
             Dialback::Invalid => "invalid",
-            Dialback::Failed => "error",
+            Dialback::Failed(_) => "error",
+        }
+    }
+}
+
+impl std::fmt::Display for Dialback {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Dialback::Failed(condition) => write!(f, "error ({})", condition.name()),
+            answer => f.write_str(answer.name()),
         }
     }
 }
@@ -70,22 +82,40 @@ pub(crate) fn addresses(frame: &Frame) -> Option<(Domain, Domain)> {
     Some((domain("from")?, domain("to")?))
 }
 
-/// The answer an element of type valid, invalid or error gives; `None` for a request.
-pub(crate) fn answer(frame: &Frame) -> Option<Dialback> {
+/// Whether an element of dialback asks or answers (XEP-0220 §2.1: an answer has a `type`).
+pub(crate) enum Direction {
+    Request {
+        key: String,
+    },
+    Answer(Dialback),
+    /// A type that nobody has defined.
+    Unknown,
+}
+
+pub(crate) fn direction(frame: &Frame) -> Direction {
+    let element = frame.to_element().ok();
     match frame.attribute("type").map(|text| &**text) {
-        Some("valid") => Some(Dialback::Valid),
-        Some("invalid") => Some(Dialback::Invalid),
-        Some("error") => Some(Dialback::Failed),
-        _ => None,
+        None => Direction::Request { key: element.map(|element| element.text().trim().to_owned()).unwrap_or_default() },
+        Some("valid") => Direction::Answer(Dialback::Valid),
+        Some("invalid") => Direction::Answer(Dialback::Invalid),
+        Some("error") => Direction::Answer(Dialback::Failed(condition(element.as_ref()))),
+        Some(_) => Direction::Unknown,
     }
 }
 
-/// The key an element carries.
-pub(crate) fn key_of(frame: &Frame) -> String {
-    frame.to_element().map(|element| element.text().trim().to_owned()).unwrap_or_default()
+/// The condition in the `<error/>` of an answer of type error (XEP-0220 §2.4.2).
+fn condition(element: Option<&Element>) -> StanzaCondition {
+    let defined = element
+        .and_then(|element| element.children().find(|child| child.name() == "error"))
+        .and_then(|error| error.children().find(|child| child.namespace() == ns::STANZA_ERRORS));
+    match defined.map(Element::name) {
+        // XEP-0220 has a condition that RFC 6120 has not.
+        Some("remote-connection-failed") => StanzaCondition::RemoteServerTimeout,
+        name => name.and_then(StanzaCondition::from_name).unwrap_or(StanzaCondition::UndefinedCondition),
+    }
 }
 
-/// `<db:result/>` or `<db:verify/>`.
+/// `<db:result/>` or `<db:verify/>`, for a stream whose header binds the prefix: peers of old know no other way.
 pub(crate) struct Outgoing<'a> {
     pub(crate) name: &'static str,
     pub(crate) from: &'a Domain,
@@ -101,43 +131,39 @@ pub(crate) enum Content<'a> {
 
 impl Outgoing<'_> {
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
-        let mut element = Element::new(self.name, ns::DIALBACK)
-            .with_attribute("from", self.from.as_str())
-            .with_attribute("to", self.to.as_str())
-            .with_attribute_if("id", self.id);
-        match self.content {
-            Content::Key(key) => element = element.with_text(key),
-            Content::Answer(answer) => {
-                element = element.with_attribute("type", answer.name());
-                if answer == Dialback::Failed {
-                    // XEP-0220 §2.4.2
-                    element = element.with_child(
-                        Element::new("error", ns::DIALBACK)
-                            .with_attribute("type", "cancel")
-                            .with_child(Element::new("remote-connection-failed", ns::STANZA_ERRORS)),
-                    );
-                }
+        out.extend_from_slice(b"<db:");
+        out.extend_from_slice(self.name.as_bytes());
+        let kind = match self.content {
+            Content::Key(_) => None,
+            Content::Answer(answer) => Some(answer.name()),
+        };
+        let attributes =
+            [("from", Some(self.from.as_str())), ("to", Some(self.to.as_str())), ("id", self.id), ("type", kind)];
+        for (name, value) in attributes {
+            if let Some(value) = value {
+                write_attribute(name, value, out);
             }
         }
-        // Peers that know no namespaces want the prefix that the header binds.
-        let mut written = Vec::new();
-        element.write(&mut written, ns::DIALBACK);
-        prefixed(&written, self.name, out);
+        match self.content {
+            Content::Key(key) => {
+                out.push(b'>');
+                escape_text(key, out);
+            }
+            Content::Answer(Dialback::Failed(condition)) => {
+                out.push(b'>');
+                // In the content namespace, as in XEP-0220 §2.4.2.
+                let condition = Element::new(condition.name(), ns::STANZA_ERRORS);
+                Element::new("error", ns::SERVER)
+                    .with_attribute("type", "cancel")
+                    .with_child(condition)
+                    .write(out, ns::SERVER);
+            }
+            Content::Answer(_) => return out.extend_from_slice(b"/>"),
+        }
+        out.extend_from_slice(b"</db:");
+        out.extend_from_slice(self.name.as_bytes());
+        out.push(b'>');
     }
-}
-
-/// Puts `db:` before the element's own name; its children have namespaces of their own or are in the same one.
-fn prefixed(written: &[u8], name: &str, out: &mut Vec<u8>) {
-    let text = String::from_utf8_lossy(written);
-    let open = format!("<{name}");
-    let close = format!("</{name}>");
-    let text = text.replacen(&open, &format!("<db:{name}"), 1);
-    let text = match text.strip_suffix(&close) {
-        Some(rest) => format!("{rest}</db:{name}>"),
-        None => text,
-    };
-    let text = text.replace("<error ", "<db:error ").replace("</error>", "</db:error>");
-    out.extend_from_slice(text.as_bytes());
 }
 
 #[cfg(test)]
@@ -175,7 +201,8 @@ mod tests {
         let mut out = Vec::new();
         let (a, b) = (domain("a.example"), domain("b.example"));
         Outgoing { name: "result", from: &a, to: &b, id: None, content: Content::Key("k") }.write(&mut out);
-        Outgoing { name: "verify", from: &a, to: &b, id: Some("1"), content: Content::Answer(Dialback::Valid) }.write(&mut out);
+        Outgoing { name: "verify", from: &a, to: &b, id: Some("1"), content: Content::Answer(Dialback::Valid) }
+            .write(&mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "<db:result from='a.example' to='b.example'>k</db:result>\

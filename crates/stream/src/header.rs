@@ -38,9 +38,7 @@ pub(crate) fn read(header: &Header, content_namespace: &str) -> Result<Opening, 
     // A client's `from` is an address; it is looked at when it has authenticated, and not before.
     let from = domain("from").ok().flatten();
     let version = match header.attribute("version").and_then(|version| version.split_once('.')) {
-        Some((major, minor))
-            if major.parse::<u32>().is_ok_and(|major| major >= 1) && minor.parse::<u32>().is_ok() =>
-        {
+        Some((major, minor)) if major.parse::<u32>().is_ok_and(|major| major >= 1) && minor.parse::<u32>().is_ok() => {
             Version::Current
         }
         _ => Version::Old,
@@ -66,14 +64,18 @@ pub(crate) fn write(ours: Ours<'_>, out: &mut Vec<u8>) {
     }
     for (name, value) in [("from", ours.from), ("to", ours.to), ("id", ours.id)] {
         if let Some(value) = value {
-            out.push(b' ');
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"='");
-            escape_attribute(value, out);
-            out.push(b'\'');
+            write_attribute(name, value, out);
         }
     }
     out.extend_from_slice(b" version='1.0' xml:lang='en'>");
+}
+
+pub(crate) fn write_attribute(name: &str, value: &str, out: &mut Vec<u8>) {
+    out.push(b' ');
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"='");
+    escape_attribute(value, out);
+    out.push(b'\'');
 }
 
 pub(crate) const FOOTER: &[u8] = b"</stream:stream>";

@@ -14,11 +14,16 @@
 pub mod c2s;
 mod dialback;
 mod header;
+mod policy;
 pub mod s2s_in;
 pub mod s2s_out;
 mod shared;
+mod trail;
 
-pub use dialback::{DialbackSecret, Dialback};
+pub use dialback::{Dialback, DialbackSecret};
+pub use policy::{CertificatePolicy, DialbackPolicy, S2sPolicy, S2sTransport, TlsPolicy};
 pub use shared::{
-    Closed, FeatureSource, HostStatus, Hosts, PeerCertificate, Phase, Random, Registration, TlsFacts, Token, Validity,
+    Closed, FeatureSource, HostStatus, Hosts, PeerCertificate, Phase, Random, Registration, TlsFacts, Token, Transmit,
+    Validity,
 };
+pub use trail::{Offered, PeerVersion, Step};

@@ -100,6 +100,33 @@ pub enum Closed {
     Lost,
 }
 
+impl std::fmt::Display for Closed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let told = |f: &mut std::fmt::Formatter<'_>, who: &str, error: &StreamError| {
+            write!(f, "{who} ended the stream: {error}")?;
+            match &error.text {
+                Some(text) => write!(f, " ({text})"),
+                None => Ok(()),
+            }
+        };
+        match self {
+            Closed::Cleanly => f.write_str("the stream was closed"),
+            Closed::ByUs(error) => told(f, "we", error),
+            Closed::ByPeer(error) => told(f, "the peer", error),
+            Closed::Lost => f.write_str("the connection was lost"),
+        }
+    }
+}
+
+/// Whether there was something to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transmit {
+    /// There was.
+    Bytes,
+    /// There was not.
+    Nothing,
+}
+
 /// How long the peer may take to close its direction after we closed ours (RFC 6120 §4.4).
 pub(crate) const CLOSING: Duration = Duration::from_secs(5);
 
@@ -125,8 +152,7 @@ pub(crate) fn limits_feature(max_bytes: usize, idle: Option<Duration>) -> Elemen
     let mut limits = Element::new("limits", ns::LIMITS)
         .with_child(Element::new("max-bytes", ns::LIMITS).with_text(max_bytes.to_string()));
     if let Some(idle) = idle {
-        limits =
-            limits.with_child(Element::new("idle-seconds", ns::LIMITS).with_text(idle.as_secs().to_string()));
+        limits = limits.with_child(Element::new("idle-seconds", ns::LIMITS).with_text(idle.as_secs().to_string()));
     }
     limits
 }

@@ -4,8 +4,8 @@ use super::machine::Security;
 use crate::Token;
 use stonechat_jid::{BareJid, Domain, Level};
 use stonechat_sasl::{
-    ChannelBindings, Credentials, DecoySecret, Failure, Hash, Lookup, Mechanism, Negotiation, Notice, Offer, Password, Step,
-    Verdict, decode, encode,
+    ChannelBindings, Credentials, DecoySecret, Failure, Hash, Lookup, Mechanism, Negotiation, Notice, Offer, Password,
+    Step, Verdict, decode, encode,
 };
 use stonechat_stanza::ns;
 use stonechat_xml::{Element, Frame};
@@ -35,12 +35,14 @@ pub(super) fn features(offer: &Offer) -> Vec<Element> {
     );
     let mut features = vec![mechanisms];
     if !offer.channel_bindings.is_empty() {
-        features.push(Element::new("sasl-channel-binding", ns::SASL_CB).with_children(
-            offer
-                .channel_bindings
-                .iter()
-                .map(|kind| Element::new("channel-binding", ns::SASL_CB).with_attribute("type", kind.name())),
-        ));
+        features.push(
+            Element::new("sasl-channel-binding", ns::SASL_CB).with_children(
+                offer
+                    .channel_bindings
+                    .iter()
+                    .map(|kind| Element::new("channel-binding", ns::SASL_CB).with_attribute("type", kind.name())),
+            ),
+        );
     }
     features
 }
@@ -169,15 +171,13 @@ impl Exchange {
 
     fn next(&mut self, step: Step) -> Next {
         match step {
-            Step::NeedCredentials { username } => {
-                match BareJid::from_parts(&username, &self.domain, Level::Routing) {
-                    Ok(account) => {
-                        self.account = Some(account.clone());
-                        Next::Lookup(account)
-                    }
-                    Err(_) => Next::LookupImpossible,
+            Step::NeedCredentials { username } => match BareJid::from_parts(&username, &self.domain, Level::Routing) {
+                Ok(account) => {
+                    self.account = Some(account.clone());
+                    Next::Lookup(account)
                 }
-            }
+                Err(_) => Next::LookupImpossible,
+            },
             Step::CheckPassword { password, credentials } => Next::CheckPassword(password, credentials),
             Step::Challenge(data) => Next::Challenge(data),
             // EXTERNAL is not offered to clients.

@@ -4,15 +4,15 @@ use super::auth::{self, Exchange, Failed};
 use super::stanzas;
 use crate::header::{self, FOOTER, Ours, Version};
 use crate::shared::{CLOSING, earliest, limits_feature, stream_id, write_features};
-use crate::{Closed, FeatureSource, HostStatus, Hosts, Phase, Random, Registration, TlsFacts, Token};
+use crate::{Closed, FeatureSource, HostStatus, Hosts, Phase, Random, Registration, TlsFacts, Token, Transmit};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain, FullJid};
 use stonechat_sasl::{ChannelBindings, DecoySecret, Lookup, Password, Verdict};
 use stonechat_stanza::{
-    AcceptError, Accepted, ContentNamespace, IqType, Stanza, StanzaCondition, StanzaError, StanzaType,
-    StreamCondition, StreamError, ns,
+    AcceptError, Accepted, ContentNamespace, IqType, Stanza, StanzaCondition, StanzaError, StanzaType, StreamCondition,
+    StreamError, ns,
 };
 use stonechat_xml::{Element, Frame, Framing, Header, Item, Limits as XmlLimits, Parser};
 
@@ -129,7 +129,10 @@ enum State {
     /// `<proceed/>` was sent.
     Securing,
     /// Authenticated; a resource is to be bound.
-    Binding { account: BareJid, request: Option<(Token, Stanza)> },
+    Binding {
+        account: BareJid,
+        request: Option<(Token, Stanza)>,
+    },
     /// Established.
     Bound(FullJid),
     /// Our footer was sent; the peer's is awaited.
@@ -628,9 +631,8 @@ impl C2s {
         };
         let State::Binding { account, request } = &mut self.state else { return };
         if stanza.stanza_type() == StanzaType::Iq(IqType::Set) && stanza.has_child("bind", ns::BIND) {
-            let resource = stanza
-                .child("bind", ns::BIND)
-                .and_then(|bind| bind.child("resource", ns::BIND).map(Element::text));
+            let resource =
+                stanza.child("bind", ns::BIND).and_then(|bind| bind.child("resource", ns::BIND).map(Element::text));
             let token = Token(self.next_token);
             self.next_token = self.next_token.saturating_add(1);
             self.events.push_back(Event::Bind(token, account.clone(), resource));
@@ -722,13 +724,4 @@ impl C2s {
         self.parser = Parser::new(Framing::Stream, self.config.limits.before);
         self.events.push_back(Event::Closed(closed));
     }
-}
-
-/// Whether there was something to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transmit {
-    /// There was.
-    Bytes,
-    /// There was not.
-    Nothing,
 }

@@ -6,5 +6,6 @@ mod auth;
 mod machine;
 mod stanzas;
 
-pub use machine::{C2s, Command, Config, Event, Limits, Transmit, Transport};
+pub use crate::Transmit;
 pub use auth::Failed;
+pub use machine::{C2s, Command, Config, Event, Limits, Transport};

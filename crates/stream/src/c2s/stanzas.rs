@@ -48,9 +48,8 @@ fn forged(stanza: &Stanza, child: &ChildRef, sender: &FullJid) -> Keep {
         _ => return Keep::Removed,
     };
     // Somebody else's word stays: a client may forward what a room or a gateway stamped.
-    let claimed = stanza
-        .child_element(child)
-        .and_then(|element| element.attribute(by).and_then(|text| Jid::parse(text).ok()));
+    let claimed =
+        stanza.child_element(child).and_then(|element| element.attribute(by).and_then(|text| Jid::parse(text).ok()));
     match claimed {
         Some(claimed) if claimed.domain() == sender.domain() => Keep::Removed,
         _ => Keep::Kept,

@@ -1,0 +1,216 @@
+//! A stream that we open to another server: the initiating entity's side (RFC 6120 §4 to §6, XEP-0178, XEP-0220).
+//!
+//! Stanzas flow one way only, to the peer; one that comes back on it is not accepted. The first local domain is proved
+//! with SASL EXTERNAL where the peer offers it and with dialback otherwise; further local domains with dialback on the
+//! same stream. The same stream may carry the questions of a receiving server about keys of its own peers
+//! ([`Command::Verify`]): they need no proof, only the stream.
+//!
+//! The machine keeps no stanzas: [`Command::Send`] writes at once or gives the stanza back ([`Event::Unsent`]).
+
+mod machine;
+
+use crate::{CertificatePolicy, Closed, Dialback, DialbackSecret, S2sPolicy, S2sTransport, Step, Token, Validity};
+use std::time::Duration;
+use stonechat_jid::Domain;
+use stonechat_stanza::{Stanza, StanzaCondition, StreamError};
+use stonechat_xml::Limits as XmlLimits;
+
+pub use machine::S2sOut;
+
+/// Bounds and times.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// XML from the peer: a peer says little on such a stream.
+    pub xml: XmlLimits,
+    /// From the first byte until the first local domain is proved or, on a stream for questions, until it is open.
+    pub negotiation: Duration,
+    /// From a dialback key or question to its answer.
+    pub dialback: Duration,
+    /// Silence of ours after which a space is sent, so that a dead connection shows.
+    pub keepalive: Duration,
+    /// Local domains and open questions on one stream, each.
+    pub pairs: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            xml: XmlLimits::BEFORE_AUTHENTICATION,
+            negotiation: Duration::from_secs(60),
+            dialback: Duration::from_secs(30),
+            keepalive: Duration::from_secs(300),
+            pairs: 64,
+        }
+    }
+}
+
+/// Whether SASL EXTERNAL is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum External {
+    /// When the peer offers it.
+    WhenOffered,
+    /// Not on this stream: we have no certificate, or a stream before this one ended with
+    /// [`Ended::ExternalRefused`].
+    Never,
+}
+
+/// What the stream is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Stanzas of the local domain, which is proved as soon as it can be; questions too.
+    Stanzas,
+    /// Questions only ([`Command::Verify`]): the local domain is proved when [`Command::AddLocal`] asks for it.
+    Verification,
+}
+
+/// What streams of one kind share.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What our dialback keys are made from.
+    pub secret: DialbackSecret,
+    /// TLS.
+    pub transport: S2sTransport,
+    /// What must be proved. [`CertificatePolicy::Required`] ends a stream over TLS whose certificate does not hold.
+    pub policy: S2sPolicy,
+    /// SASL EXTERNAL.
+    pub external: External,
+    /// Bounds and times.
+    pub limits: Limits,
+}
+
+/// What the machine wants known or done.
+#[derive(Debug)]
+pub enum Event {
+    /// Send what is to be sent, then run the handshake for this domain (SNI) and call [`S2sOut::on_tls`].
+    StartTls(Domain),
+    /// Judge the certificate that the peer presented for this domain and answer with [`Command::CertificateChecked`].
+    /// No input is wanted until then.
+    CheckCertificate(Token, Domain),
+    /// The stream is negotiated, whether or not any domain is proved.
+    Open,
+    /// A local domain was proved: its stanzas may be sent.
+    Ready(Domain),
+    /// A local domain was not proved. The stream goes on for the others.
+    PairFailed {
+        /// The local domain.
+        local: Domain,
+        /// The peer's.
+        remote: Domain,
+        /// Why.
+        reason: PairFailure,
+    },
+    /// The answer to [`Command::Verify`].
+    Verified {
+        /// As asked.
+        question: Question,
+        /// What the peer says; [`Dialback::Failed`] also when it says nothing in time.
+        answer: Dialback,
+    },
+    /// A stanza that was not sent, and what its sender is to be told.
+    Unsent(Stanza, StanzaCondition),
+    /// For the record.
+    Note(Step),
+    /// The stream has ended; nothing follows. What is to be sent is sent first. Questions that are open are answered
+    /// before it.
+    Closed(Ended),
+}
+
+/// What the receiving server asks the authoritative one (XEP-0220 §2.2).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// Our domain, which somebody wants to send to.
+    pub from: Domain,
+    /// The domain that somebody wants to be: the peer's.
+    pub to: Domain,
+    /// The id that we gave the stream on which the key came.
+    pub stream_id: String,
+    /// The key.
+    pub key: String,
+}
+
+impl std::fmt::Debug for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Question")
+            .field("from", &self.from)
+            .field("to", &self.to)
+            .field("stream_id", &self.stream_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a local domain was not proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PairFailure {
+    /// The peer asked back, and the key was not found genuine.
+    #[error("the peer asked back and was told that the dialback key is not ours")]
+    Invalid,
+    /// The peer answered with an error (XEP-0220 §2.4).
+    #[error("the peer could not finish dialback: {}", .0.name())]
+    Refused(StanzaCondition),
+    /// The peer did not answer in time.
+    #[error("the peer did not answer the dialback key in time")]
+    Timeout,
+    /// Dialback is not allowed by our policy, or the bound of pairs is reached.
+    #[error("dialback may not be used")]
+    NotAllowed,
+}
+
+/// How the stream ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// As streams end.
+    Stream(Closed),
+    /// The peer offers no TLS, or refused to begin it, and policy wants it.
+    TlsUnavailable,
+    /// The peer's certificate does not hold, and policy wants it to.
+    CertificateRefused,
+    /// The peer presented none, and policy wants one.
+    CertificateAbsent,
+    /// The peer offered EXTERNAL and then refused it, and left no way on this stream: try again with
+    /// [`External::Never`].
+    ExternalRefused {
+        /// The condition of the failure.
+        condition: String,
+    },
+    /// The peer offers no mechanism that we can use, and dialback is not allowed.
+    NoMechanism,
+    /// The peer said nothing in time.
+    Timeout,
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Ended::Stream(closed) => closed.fmt(f),
+            Ended::TlsUnavailable => f.write_str("it does not do TLS, which is required"),
+            Ended::CertificateRefused => f.write_str("its certificate does not hold"),
+            Ended::CertificateAbsent => f.write_str("it presented no certificate"),
+            Ended::ExternalRefused { condition } => {
+                write!(f, "it refused our certificate ({condition}) and left no other way")
+            }
+            Ended::NoMechanism => f.write_str("it offers no way to log in that is allowed"),
+            Ended::Timeout => f.write_str("it did not answer in time"),
+        }
+    }
+}
+
+/// What the outside tells the machine.
+#[derive(Debug)]
+pub enum Command {
+    /// Answers [`Event::CheckCertificate`].
+    CertificateChecked(Token, Validity),
+    /// Proves a further local domain, by dialback. Answered by [`Event::Ready`] or [`Event::PairFailed`]; waits for the
+    /// stream to be open.
+    AddLocal(Domain),
+    /// Asks about a key. Answered by [`Event::Verified`]; waits for the stream to be open.
+    Verify(Question),
+    /// Sends a stanza of a local domain that is ready; else it comes back as [`Event::Unsent`].
+    Send(Stanza),
+    /// Ends the stream.
+    Close(Option<StreamError>),
+}
+
+/// Whether a certificate that does not hold ends the stream.
+pub(crate) fn must_hold(policy: &S2sPolicy) -> bool {
+    policy.certificate == CertificatePolicy::Required
+}
