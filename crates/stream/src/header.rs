@@ -1,5 +1,6 @@
 //! Stream headers: reading the initiating entity's, writing our own (RFC 6120 §4.7).
 
+use crate::PeerVersion;
 use stonechat_jid::Domain;
 use stonechat_stanza::{StreamCondition, StreamError, ns};
 use stonechat_xml::{Header, Text, escape_attribute};
@@ -10,16 +11,7 @@ pub(crate) struct Opening {
     pub(crate) to: Option<Domain>,
     pub(crate) from: Option<Domain>,
     pub(crate) id: Option<Text>,
-    pub(crate) version: Version,
-}
-
-/// RFC 6120 §4.7.5.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Version {
-    /// 1.0 or later.
-    Current,
-    /// None, or earlier: no features, no SASL.
-    Old,
+    pub(crate) version: PeerVersion,
 }
 
 pub(crate) fn read(header: &Header, content_namespace: &str) -> Result<Opening, StreamError> {
@@ -39,9 +31,9 @@ pub(crate) fn read(header: &Header, content_namespace: &str) -> Result<Opening, 
     let from = domain("from").ok().flatten();
     let version = match header.attribute("version").and_then(|version| version.split_once('.')) {
         Some((major, minor)) if major.parse::<u32>().is_ok_and(|major| major >= 1) && minor.parse::<u32>().is_ok() => {
-            Version::Current
+            PeerVersion::Current
         }
-        _ => Version::Old,
+        _ => PeerVersion::Old,
     };
     Ok(Opening { to, from, id: header.attribute("id").cloned(), version })
 }

@@ -13,12 +13,14 @@
 
 pub mod c2s;
 mod dialback;
+mod forged;
 mod header;
 mod policy;
 pub mod s2s_in;
 pub mod s2s_out;
 mod shared;
 mod trail;
+mod wire;
 
 pub use dialback::{Dialback, DialbackSecret};
 pub use policy::{CertificatePolicy, DialbackPolicy, S2sPolicy, S2sTransport, TlsPolicy};

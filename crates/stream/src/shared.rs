@@ -3,12 +3,23 @@
 use std::time::{Duration, Instant};
 use stonechat_jid::Domain;
 use stonechat_sasl::ChannelBindings;
-use stonechat_stanza::{StreamError, ns};
-use stonechat_xml::Element;
+use stonechat_stanza::{StreamCondition, StreamError, ns};
+use stonechat_xml::{Element, Frame};
 
 /// Ties an answer to its question. Never reused on one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Token(pub(crate) u64);
+
+/// Gives every question of a stream its token.
+#[derive(Debug, Default)]
+pub(crate) struct Tokens(u64);
+
+impl Tokens {
+    pub(crate) fn next(&mut self) -> Token {
+        self.0 = self.0.saturating_add(1);
+        Token(self.0)
+    }
+}
 
 /// Whether a domain is served here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +36,10 @@ pub enum HostStatus {
 pub trait Hosts: Send + Sync {
     /// What a domain is to this server.
     fn status(&self, domain: &Domain) -> HostStatus;
+    /// A name this server answers to, for the header in which a peer is told that it asked for another.
+    fn authoritative(&self) -> Option<Domain> {
+        None
+    }
 }
 
 /// When a stream feature shows.
@@ -125,6 +140,25 @@ pub enum Transmit {
     Bytes,
     /// There was not.
     Nothing,
+}
+
+/// What a peer says when it ends a stream: `<stream:error/>` (RFC 6120 §4.9).
+pub(crate) fn peer_error(frame: &Frame) -> Option<StreamError> {
+    if !frame.is("error", ns::STREAM) {
+        return None;
+    }
+    let element = frame.to_element().ok()?;
+    let of_streams = |element: &&Element| element.namespace() == ns::STREAM_ERRORS;
+    let condition = element
+        .children()
+        .filter(of_streams)
+        .find_map(|child| StreamCondition::from_name(child.name()))
+        .unwrap_or(StreamCondition::UndefinedCondition);
+    let error = StreamError::new(condition);
+    Some(match element.child("text", ns::STREAM_ERRORS) {
+        Some(text) => error.with_text(text.text()),
+        None => error,
+    })
 }
 
 /// How long the peer may take to close its direction after we closed ours (RFC 6120 §4.4).

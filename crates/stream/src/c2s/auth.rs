@@ -1,4 +1,4 @@
-//! SASL on a client's stream (RFC 6120 §6): what is offered, and one exchange.
+//! One SASL exchange on a client's stream (RFC 6120 §6.4), and what is offered.
 
 use super::machine::Security;
 use crate::Token;

@@ -1,0 +1,80 @@
+//! What can be negotiated, and when: the one table behind the stream features and behind the elements that answer them
+//! (RFC 6120 §4.3).
+
+use super::machine::{C2s, State};
+use super::{bind, registration, sasl, starttls};
+use crate::shared::{limits_feature, peer_error, write_features};
+use crate::{Closed, Phase};
+use std::time::Instant;
+use stonechat_stanza::{StreamCondition, ns};
+use stonechat_xml::{Element, Frame};
+
+/// One thing that can be negotiated.
+pub(super) struct Row {
+    pub(super) phase: Phase,
+    /// What it adds to the features, as the stream is now.
+    pub(super) advertise: fn(&C2s, &mut Vec<Element>),
+    /// The namespace of the elements that it takes, and what it does with one.
+    pub(super) take: Option<(&'static str, fn(&mut C2s, Instant, Frame))>,
+}
+
+/// In the order of the features.
+const ROWS: &[Row] = &[
+    starttls::ROW,
+    sasl::ROW,
+    registration::ROW,
+    Row { phase: Phase::BeforeAuthentication, advertise: limits_before, take: None },
+    bind::ROW,
+    Row { phase: Phase::AfterAuthentication, advertise: extensions_after, take: None },
+    Row { phase: Phase::AfterAuthentication, advertise: limits_after, take: None },
+];
+
+// XEP-0478
+fn limits_before(stream: &C2s, features: &mut Vec<Element>) {
+    features.push(limits_feature(stream.config.limits.before.bytes, None));
+}
+
+fn limits_after(stream: &C2s, features: &mut Vec<Element>) {
+    features.push(limits_feature(stream.config.limits.after.bytes, None));
+}
+
+fn extensions_after(stream: &C2s, features: &mut Vec<Element>) {
+    if let Some(domain) = &stream.domain {
+        features.extend(stream.config.features.features(Phase::AfterAuthentication, domain));
+    }
+}
+
+pub(super) fn send_features(stream: &mut C2s, phase: Phase) {
+    let mut features = Vec::new();
+    for row in ROWS.iter().filter(|row| row.phase == phase) {
+        (row.advertise)(stream, &mut features);
+    }
+    write_features(&features, ns::CLIENT, &mut stream.wire.out);
+}
+
+/// An element that came before a resource is bound.
+pub(super) fn take(stream: &mut C2s, now: Instant, frame: Frame) {
+    let phase = match stream.state {
+        State::Binding { .. } => Phase::AfterAuthentication,
+        _ => Phase::BeforeAuthentication,
+    };
+    if let Some(error) = peer_error(&frame) {
+        return stream.ended_by_peer(Closed::ByPeer(error));
+    }
+    let taker = ROWS.iter().filter(|row| row.phase == phase).find_map(|row| match row.take {
+        Some((namespace, take)) if namespace == &**frame.namespace() => Some(take),
+        _ => None,
+    });
+    match taker {
+        Some(take) => take(stream, now, frame),
+        None => stream.end_with(now, StreamCondition::UnsupportedStanzaType),
+    }
+}
+
+/// What becomes of a stanza that came too early (RFC 6120 §4.9.3.12), or of what only looks like one.
+pub(super) fn too_early(frame: &Frame) -> StreamCondition {
+    match &**frame.name() {
+        "iq" | "message" | "presence" => StreamCondition::NotAuthorized,
+        _ => StreamCondition::UnsupportedStanzaType,
+    }
+}

@@ -1,0 +1,298 @@
+//! A machine with somebody around it who answers its questions, and a client that says what a test wants.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+use stonechat_jid::{BareJid, Domain, Level};
+use stonechat_sasl::client::Scram;
+use stonechat_sasl::{
+    ChannelBinding, ChannelBindings, Credentials, DEFAULT_ITERATIONS, DecoySecret, Hash, Lookup, Password, Verdict,
+    decode, encode, prepare_password,
+};
+use stonechat_stanza::{StanzaCondition, StreamCondition};
+use stonechat_stream::c2s::{C2s, Command, Config, Event, Limits, Transport};
+use stonechat_stream::{Closed, FeatureSource, HostStatus, Hosts, Phase, Random, Registration, TlsFacts};
+use stonechat_xml::Element;
+
+pub(crate) const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
+     xmlns:stream='http://etherx.jabber.org/streams' to='a.example' version='1.0'>";
+pub(crate) const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
+
+/// Of the one account there is.
+fn credentials() -> Credentials {
+    static CREDENTIALS: OnceLock<Credentials> = OnceLock::new();
+    CREDENTIALS
+        .get_or_init(|| Credentials::derive(&password("pencil"), [[1; 16], [2; 16], [3; 16]], DEFAULT_ITERATIONS))
+        .clone()
+}
+
+pub(crate) fn domain(text: &str) -> Domain {
+    Domain::parse(text).unwrap()
+}
+
+pub(crate) fn password(text: &str) -> Password {
+    prepare_password(text).unwrap()
+}
+
+struct TestHosts;
+
+impl Hosts for TestHosts {
+    fn status(&self, domain: &Domain) -> HostStatus {
+        match domain.as_str() {
+            "a.example" | "b.example" => HostStatus::Served,
+            "gone.example" => HostStatus::Gone,
+            _ => HostStatus::Unknown,
+        }
+    }
+    fn authoritative(&self) -> Option<Domain> {
+        Some(domain("a.example"))
+    }
+}
+
+struct TestFeatures(Registration);
+
+impl FeatureSource for TestFeatures {
+    fn features(&self, phase: Phase, _: &Domain) -> Vec<Element> {
+        match (phase, self.0) {
+            (Phase::AfterAuthentication, _) => vec![Element::new("ver", "urn:xmpp:features:rosterver")],
+            (Phase::BeforeAuthentication, Registration::Offered) => {
+                vec![Element::new("register", "http://jabber.org/features/iq-register")]
+            }
+            (Phase::BeforeAuthentication, Registration::Closed) => Vec::new(),
+        }
+    }
+    fn registration(&self) -> Registration {
+        self.0
+    }
+}
+
+/// Not random, and different each time.
+struct Counting(AtomicU64);
+
+impl Random for Counting {
+    fn fill(&self, buffer: &mut [u8]) {
+        let value = self.0.fetch_add(1, Ordering::Relaxed);
+        for (index, byte) in buffer.iter_mut().enumerate() {
+            *byte = u8::try_from((value * 31 + index as u64) % 251).unwrap();
+        }
+    }
+}
+
+/// What answers a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Store {
+    Working,
+    Locked,
+    Down,
+}
+
+/// What happens to the machine's questions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answers {
+    AtOnce,
+    Never,
+}
+
+pub(crate) struct Server {
+    pub(crate) machine: C2s,
+    pub(crate) now: Instant,
+    /// What the client received since it was last asked for.
+    received: Vec<u8>,
+    /// Every event, as it looks.
+    pub(crate) events: Vec<Event>,
+    pub(crate) store: Store,
+    pub(crate) answers: Answers,
+    pub(crate) refuse_bind: Option<StanzaCondition>,
+    pub(crate) most_held: usize,
+}
+
+pub(crate) fn bindings() -> ChannelBindings {
+    ChannelBindings { tls_exporter: Some(vec![7; 32]), tls_server_end_point: Some(vec![9; 32]) }
+}
+
+pub(crate) fn config(transport: Transport, registration: Registration) -> Config {
+    Config {
+        hosts: Arc::new(TestHosts),
+        features: Arc::new(TestFeatures(registration)),
+        random: Arc::new(Counting(AtomicU64::new(1))),
+        decoy: DecoySecret([5; 32]),
+        transport,
+        limits: Limits::default(),
+    }
+}
+
+impl Server {
+    pub(crate) fn new(transport: Transport) -> Server {
+        Server::with(config(transport, Registration::Closed))
+    }
+
+    pub(crate) fn with(config: Config) -> Server {
+        let now = Instant::now();
+        let direct = config.transport == Transport::DirectTls;
+        let mut machine = C2s::new(Arc::new(config), now);
+        if direct {
+            machine.on_tls(now, TlsFacts { bindings: bindings(), ..TlsFacts::default() });
+        }
+        Server {
+            machine,
+            now,
+            received: Vec::new(),
+            events: Vec::new(),
+            store: Store::Working,
+            answers: Answers::AtOnce,
+            refuse_bind: None,
+            most_held: 0,
+        }
+    }
+
+    /// The client sends.
+    pub(crate) fn send(&mut self, text: &str) -> String {
+        self.send_cut(text.as_bytes(), usize::MAX)
+    }
+
+    /// The client sends in pieces of this many bytes.
+    pub(crate) fn send_cut(&mut self, bytes: &[u8], piece: usize) -> String {
+        for piece in bytes.chunks(piece.min(bytes.len()).max(1)) {
+            self.machine.on_bytes(self.now, piece);
+            self.most_held = self.most_held.max(self.machine.held());
+            self.settle();
+        }
+        self.take()
+    }
+
+    pub(crate) fn wait(&mut self, time: Duration) -> String {
+        self.now += time;
+        self.machine.on_timeout(self.now);
+        self.settle();
+        self.take()
+    }
+
+    pub(crate) fn command(&mut self, command: Command) -> String {
+        self.machine.command(self.now, command);
+        self.settle();
+        self.take()
+    }
+
+    pub(crate) fn take(&mut self) -> String {
+        self.machine.poll_transmit(&mut self.received);
+        String::from_utf8(std::mem::take(&mut self.received)).unwrap()
+    }
+
+    fn settle(&mut self) {
+        while let Some(event) = self.machine.poll_event() {
+            self.machine.poll_transmit(&mut self.received);
+            if self.answers == Answers::AtOnce {
+                self.answer(&event);
+            }
+            self.events.push(event);
+        }
+    }
+
+    fn answer(&mut self, event: &Event) {
+        let command = match event {
+            Event::StartTls(_) => {
+                return self.machine.on_tls(self.now, TlsFacts { bindings: bindings(), ..TlsFacts::default() });
+            }
+            Event::Lookup(token, account) => {
+                let known = account.as_str() == "user@a.example";
+                let lookup = match self.store {
+                    Store::Down => Lookup::Unavailable,
+                    _ if !known => Lookup::Unknown,
+                    Store::Working => Lookup::Found(credentials()),
+                    Store::Locked => Lookup::Locked(credentials()),
+                };
+                Command::Credentials(*token, lookup)
+            }
+            Event::CheckPassword(token, password, credentials) => {
+                let verdict = if credentials.verify(password) { Verdict::Accepted } else { Verdict::Refused };
+                Command::PasswordChecked(*token, verdict)
+            }
+            Event::Bind(token, account, resource) => match self.refuse_bind {
+                Some(condition) => Command::BindRefused(*token, condition.into()),
+                None => {
+                    let resource = resource.as_deref().unwrap_or("made");
+                    Command::Bound(*token, account.with_resource(resource, Level::Creating).unwrap())
+                }
+            },
+            _ => return,
+        };
+        self.machine.command(self.now, command);
+    }
+
+    pub(crate) fn closed(&self) -> Option<&Closed> {
+        self.events.iter().find_map(|event| match event {
+            Event::Closed(closed) => Some(closed),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn ended_with(&self) -> Option<StreamCondition> {
+        match self.closed() {
+            Some(Closed::ByUs(error)) => Some(error.condition),
+            _ => None,
+        }
+    }
+
+    /// The stanzas let through, as XML.
+    pub(crate) fn stanzas(&self) -> Vec<String> {
+        self.events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Stanza(stanza) => Some(String::from_utf8(stanza.to_xml()).unwrap()),
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Logs in with SCRAM-SHA-256-PLUS on a stream whose features were just sent. What the client received last.
+    pub(crate) fn log_in(&mut self) -> String {
+        let mut scram = scram(Some(ChannelBinding::TlsExporter));
+        let challenge = self.send(&auth("SCRAM-SHA-256-PLUS", &scram.initial()));
+        let response = scram.respond(&payload(&challenge)).unwrap();
+        let success = self.send(&response_element(&response));
+        scram.finish(&payload(&success)).unwrap();
+        success
+    }
+
+    /// From nothing to a bound resource, on direct TLS.
+    pub(crate) fn bound() -> Server {
+        let mut server = Server::new(Transport::DirectTls);
+        server.send(HEADER);
+        server.log_in();
+        server.send(HEADER);
+        let bound = server.send(BIND);
+        assert!(bound.contains("<jid>user@a.example/balcony</jid>"), "{bound}");
+        server.events.clear();
+        server
+    }
+}
+
+pub(crate) const BIND: &str = "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+     <resource>balcony</resource></bind></iq>";
+
+pub(crate) fn scram(binding: Option<ChannelBinding>) -> Scram {
+    let data = binding.map(|kind| (kind, bindings().get(kind).unwrap().to_vec()));
+    Scram::new(Hash::Sha256, "user", &password("pencil"), &[4; 18], data)
+}
+
+pub(crate) fn auth(mechanism: &str, initial: &[u8]) -> String {
+    auth_text(mechanism, &encode(initial))
+}
+
+pub(crate) fn auth_text(mechanism: &str, text: &str) -> String {
+    format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='{mechanism}'>{text}</auth>")
+}
+
+pub(crate) fn response_element(data: &[u8]) -> String {
+    format!("<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{}</response>", encode(data))
+}
+
+/// The base64 inside the one element received.
+pub(crate) fn payload(received: &str) -> Vec<u8> {
+    let text = received.split_once('>').and_then(|(_, rest)| rest.split_once('<')).map(|(text, _)| text);
+    decode(text.unwrap_or_else(|| panic!("no payload in {received}"))).unwrap()
+}
+
+pub(crate) fn account() -> BareJid {
+    BareJid::parse("user@a.example").unwrap()
+}

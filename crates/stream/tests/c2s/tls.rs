@@ -1,0 +1,66 @@
+//! STARTTLS (RFC 6120 §5).
+
+use crate::harness::{Answers, HEADER, STARTTLS, Server, auth};
+use stonechat_stream::Closed;
+use stonechat_stream::c2s::{Event, Transport};
+
+#[test]
+fn abuse_40_bytes_behind_starttls_close_the_connection() {
+    let behind = format!("{STARTTLS}<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AHUAcA==</auth>");
+    for behind in [behind.as_str(), &format!("{STARTTLS} "), &format!("{STARTTLS}\u{16}")] {
+        let mut server = Server::new(Transport::StartTls);
+        server.answers = Answers::Never;
+        server.send(HEADER);
+        let answer = server.send(behind);
+        assert_eq!(answer, "", "nothing is executed, nothing is said");
+        assert_eq!(server.closed(), Some(&Closed::Lost), "{behind}");
+        assert!(!server.events.iter().any(|event| matches!(event, Event::StartTls(_))));
+    }
+    // In the next packet, before the handshake.
+    let mut server = Server::new(Transport::StartTls);
+    server.answers = Answers::Never;
+    server.send(HEADER);
+    assert!(server.send(STARTTLS).contains("proceed"));
+    assert!(!server.machine.wants_input());
+    server.send("<x/>");
+    assert_eq!(server.closed(), Some(&Closed::Lost));
+}
+
+#[test]
+fn abuse_41_starttls_inside_tls_or_during_sasl() {
+    let mut server = Server::new(Transport::StartTls);
+    server.send(HEADER);
+    server.send(STARTTLS);
+    server.send(HEADER);
+    let answer = server.send(STARTTLS);
+    assert_eq!(answer, "<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:stream>");
+    server.send("</stream:stream>");
+    assert_eq!(server.closed(), Some(&Closed::Cleanly));
+
+    let mut server = Server::new(Transport::StartTlsOptional);
+    server.send(HEADER);
+    server.send(&auth("SCRAM-SHA-256", b"n,,n=user,r=abcdefghijklmnopqrstuvwx"));
+    assert!(server.send(STARTTLS).contains("<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"));
+}
+
+#[test]
+fn abuse_42_no_authentication_before_tls() {
+    let mut server = Server::new(Transport::StartTls);
+    assert!(!server.send(HEADER).contains("mechanism"));
+    let answer = server.send(&auth("PLAIN", b"\0user\0pencil"));
+    assert!(answer.contains("<encryption-required/>"), "{answer}");
+    assert!(!server.events.iter().any(|event| matches!(event, Event::Lookup(..) | Event::CheckPassword(..))));
+    assert!(server.send(STARTTLS).contains("proceed"), "TLS is still open to it");
+}
+
+#[test]
+fn in_the_clear_by_permission_scram_and_never_plain() {
+    let mut server = Server::new(Transport::StartTlsOptional);
+    let features = server.send(HEADER);
+    assert!(features.contains("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"), "{features}");
+    assert!(features.contains("SCRAM-SHA-1<"), "{features}");
+    for never in ["PLAIN", "PLUS", "sasl-channel-binding"] {
+        assert!(!features.contains(never), "{never} in {features}");
+    }
+    assert!(server.send(&auth("PLAIN", b"\0user\0pencil")).contains("<invalid-mechanism/>"));
+}
