@@ -9,6 +9,7 @@ mod suggest;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use stonechat_admin::ErrorCode;
 use stonechat_jid::{BareJid, Domain, Level};
 use stonechat_router::{OfflineLimits, RegistrationMode, Settings};
 
@@ -30,12 +31,12 @@ pub(crate) enum ConfigError {
 
 impl ConfigError {
     /// The stable code that `stonechat explain` knows.
-    pub(crate) fn code(&self) -> &'static str {
+    pub(crate) fn code(&self) -> ErrorCode {
         match self {
-            ConfigError::NotFound => "CFG-001",
-            ConfigError::Unreadable { .. } => "CFG-002",
-            ConfigError::Syntax { .. } => "CFG-003",
-            ConfigError::Value { .. } => "CFG-004",
+            ConfigError::NotFound => ErrorCode::ConfigMissing,
+            ConfigError::Unreadable { .. } => ErrorCode::ConfigUnreadable,
+            ConfigError::Syntax { .. } => ErrorCode::ConfigSyntax,
+            ConfigError::Value { .. } => ErrorCode::ConfigValue,
         }
     }
 }

@@ -47,6 +47,14 @@ pub enum CertificateError {
         /// The domain.
         domain: String,
     },
+    /// A self-signed certificate could not be made.
+    #[error("no certificate could be made for {domain}: {reason}")]
+    Unmade {
+        /// The domain.
+        domain: String,
+        /// Why.
+        reason: String,
+    },
     /// There is no certificate at all for a domain.
     #[error("there is no certificate for {domain}")]
     Missing {
@@ -126,6 +134,13 @@ impl CertifiedDomain {
             client,
             server,
         })
+    }
+}
+
+impl CertifiedDomain {
+    /// Whether a name in the certificate is the domain.
+    pub fn covers(&self, domain: &Domain) -> bool {
+        self.key.cert.first().is_some_and(|leaf| crate::verify::names_domain(leaf, domain))
     }
 }
 

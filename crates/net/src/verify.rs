@@ -234,6 +234,11 @@ impl Identifier {
 const ON_DNS_SRV: &str = "1.3.6.1.5.5.7.8.7";
 const ON_XMPP_ADDR: &str = "1.3.6.1.5.5.7.8.5";
 
+/// Whether a name in a leaf certificate is the domain.
+pub(crate) fn names_domain(leaf: &[u8], domain: &Domain) -> bool {
+    names_of(leaf).iter().any(|name| name.matches(domain))
+}
+
 fn names_of(leaf: &[u8]) -> Vec<Identifier> {
     use x509_parser::extensions::GeneralName;
     let Ok((_, certificate)) = x509_parser::parse_x509_certificate(leaf) else { return Vec::new() };

@@ -14,6 +14,7 @@ use stonechat_jid::{BareJid, Jid};
 use stonechat_stanza::{PresenceType, Stanza, StanzaCondition, StanzaError, StanzaType, ns};
 use stonechat_store::{AccountId, OfflineMessage, Pending};
 use stonechat_xml::Element;
+use tokio::sync::oneshot;
 use tracing::{debug, error};
 
 /// Kept messages delivered between two waits for the client's socket.
@@ -373,14 +374,14 @@ fn request_of(item: &RosterItem, own: &BareJid) -> Stanza {
 
 /// A write whose failure nobody can be told of any more: it is logged, and the stream's later answers wait for it.
 fn commit_quietly(written: Pending<()>, commits: &mut Commits) {
-    let task = tokio::spawn(async move {
+    let (done, receiver) = oneshot::channel();
+    tokio::spawn(async move {
         if let Err(source) = written.await {
             error!(event = "roster.write_failed", %source, "a roster could not be written");
         }
+        let _ = done.send(());
     });
-    commits.add(async move {
-        let _ = task.await;
-    });
+    commits.add(receiver);
 }
 
 /// RFC 6121 §4.6: directed presence.

@@ -197,10 +197,7 @@ impl Router {
         let mut state = cell.lock();
         let stanza = match state.wait(stanza) {
             Ok(done) => {
-                commits.add(async move {
-                    // An error means that the loading task is gone; there is nothing left to wait for.
-                    let _ = done.await;
-                });
+                commits.add(done);
                 return;
             }
             Err(refused) => match *refused {
@@ -269,9 +266,7 @@ impl Router {
             }
             let _ = sender.send(());
         });
-        commits.add(async move {
-            let _ = receiver.await;
-        });
+        commits.add(receiver);
     }
 }
 

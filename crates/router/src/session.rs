@@ -3,12 +3,11 @@
 use crate::account::Cell;
 use crate::{BindError, Outbox, Router, Turn};
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use stonechat_jid::{BareJid, FullJid, Level};
 use stonechat_stanza::{Stanza, StanzaCondition, StanzaError};
+use tokio::sync::oneshot;
 
 /// Numbers sessions since the start of the process; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,7 +29,7 @@ const MAX_COMMITS: usize = 256;
 /// the stream's other stanzas do not.
 #[derive(Default)]
 pub struct Commits {
-    pending: VecDeque<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    pending: VecDeque<oneshot::Receiver<()>>,
 }
 
 impl Commits {
@@ -38,8 +37,9 @@ impl Commits {
     pub fn new() -> Self {
         Commits::default()
     }
-    pub(crate) fn add(&mut self, commit: impl Future<Output = ()> + Send + 'static) {
-        self.pending.push_back(Box::pin(commit));
+    /// Adds a write; its end is told by a message, or by the end of whoever would have sent it.
+    pub(crate) fn add(&mut self, commit: oneshot::Receiver<()>) {
+        self.pending.push_back(commit);
     }
     /// Whether nothing is outstanding.
     pub fn is_empty(&self) -> bool {
@@ -48,7 +48,8 @@ impl Commits {
     /// Resolves when every write accepted so far is committed or was answered with an error.
     pub async fn settle(&mut self) {
         while let Some(commit) = self.pending.front_mut() {
-            commit.as_mut().await;
+            // An error means that the task which wrote is gone; there is nothing left to wait for.
+            let _ = commit.await;
             self.pending.pop_front();
         }
     }
@@ -56,7 +57,7 @@ impl Commits {
     pub async fn make_room(&mut self) {
         while self.pending.len() > MAX_COMMITS {
             if let Some(commit) = self.pending.front_mut() {
-                commit.as_mut().await;
+                let _ = commit.await;
                 self.pending.pop_front();
             }
         }

@@ -1,0 +1,100 @@
+//! `serve` and `check`.
+
+use crate::cli::Serve;
+use crate::client;
+use crate::output::{self, Failure, Format};
+use crate::server::{self, Server};
+use std::path::Path;
+use stonechat_admin::{CertificatesControl, ErrorCode, Lifecycle};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::{error, info, warn};
+
+/// Runs the server until it is told to stop.
+pub(crate) fn run(named: Option<&Path>, options: &Serve) -> Result<(), Failure> {
+    let config = client::load(named)?;
+    crate::logging::start(&options.log, options.log_format);
+    for notice in &config.notices {
+        warn!(event = "config.notice", "{notice}");
+    }
+    runtime()?.block_on(async {
+        let server = server::start(config).await?;
+        announce(&server);
+        until_stopped(server).await
+    })
+}
+
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Failure::new(ErrorCode::Internal, format!("the runtime cannot start: {source}")))
+}
+
+fn announce(server: &Server) {
+    let control = server.control();
+    for place in control.listening() {
+        info!(event = "server.listening", "listening: {place}");
+    }
+    for certificate in CertificatesControl::status(&**control) {
+        if certificate.self_signed {
+            warn!(
+                event = "tls.self_signed", domain = %certificate.domain,
+                "the certificate of {} is self-signed: clients warn of it; set [tls] cert and key", certificate.domain
+            );
+        } else {
+            info!(
+                event = "tls.certificate", domain = %certificate.domain, days_left = certificate.days_left,
+                "the certificate of {} is good for {} days", certificate.domain, certificate.days_left
+            );
+        }
+    }
+    info!(event = "server.ready", version = env!("CARGO_PKG_VERSION"), "ready");
+    // Without systemd around there is nobody to notify.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Serves until SIGTERM, SIGINT or `stonechat stop`; SIGHUP reloads.
+pub(crate) async fn until_stopped(mut server: Server) -> Result<(), Failure> {
+    let failed = |source| Failure::new(ErrorCode::Internal, format!("signals cannot be caught: {source}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            () = server.stop_requested() => break,
+            _ = hangup.recv() => {
+                if let Err(message) = Lifecycle::reload(&**server.control()) {
+                    error!(event = "config.reload_failed", "the old configuration stays: {message}");
+                }
+            }
+        }
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    server.shut_down().await;
+    Ok(())
+}
+
+/// Checks the configuration and the certificates it names, and says what it found.
+pub(crate) fn check(named: Option<&Path>, format: Format) -> Result<(), Failure> {
+    let checked = || {
+        let config = client::load(named)?;
+        let loaded = match config.tls {
+            crate::config::Tls::SelfSigned => 0,
+            crate::config::Tls::Files { .. } => crate::keys::load(&config)
+                .map_err(|error| Failure::new(ErrorCode::CertificateUnusable, error.to_string()))?
+                .len(),
+        };
+        Ok(serde_json::json!({
+            "configuration": config.path.display().to_string(),
+            "domains": config.domains.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "certificates": loaded,
+            "notices": config.notices,
+            "result": "good",
+        }))
+    };
+    let answer = checked().map_err(|failure: Failure| failure.in_format(format))?;
+    output::print(&answer, format);
+    Ok(())
+}
