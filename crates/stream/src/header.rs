@@ -45,6 +45,8 @@ pub(crate) struct Ours<'a> {
     pub(crate) from: Option<&'a str>,
     pub(crate) to: Option<&'a str>,
     pub(crate) id: Option<&'a str>,
+    /// RFC 6120 §4.7.5: who knows no version is told none.
+    pub(crate) version: PeerVersion,
 }
 
 pub(crate) fn write(ours: Ours<'_>, out: &mut Vec<u8>) {
@@ -59,7 +61,10 @@ pub(crate) fn write(ours: Ours<'_>, out: &mut Vec<u8>) {
             write_attribute(name, value, out);
         }
     }
-    out.extend_from_slice(b" version='1.0' xml:lang='en'>");
+    match ours.version {
+        PeerVersion::Current => out.extend_from_slice(b" version='1.0' xml:lang='en'>"),
+        PeerVersion::Old => out.push(b'>'),
+    }
 }
 
 pub(crate) fn write_attribute(name: &str, value: &str, out: &mut Vec<u8>) {

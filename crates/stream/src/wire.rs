@@ -27,6 +27,7 @@ pub(crate) struct Wire {
     backlog: Vec<u8>,
     /// Bytes that may still come before the peer has proved who it is.
     allowance: Option<usize>,
+    most: usize,
     element: Duration,
     element_deadline: Option<Instant>,
 }
@@ -64,6 +65,7 @@ impl Wire {
             header: OurHeader::Owed,
             backlog: Vec::new(),
             allowance: Some(limits.bytes),
+            most: limits.bytes,
             element,
             element_deadline: None,
         }
@@ -80,6 +82,13 @@ impl Wire {
     pub(crate) fn trust(&mut self, limits: Limits) {
         self.allowance = None;
         self.parser.set_limits(limits);
+    }
+
+    /// The peer, still a stranger, did something of use: it may send as much again.
+    pub(crate) fn renew(&mut self) {
+        if let Some(allowance) = &mut self.allowance {
+            *allowance = self.most;
+        }
     }
 
     /// Frees what is held. Only what is to be sent stays.
@@ -144,6 +153,7 @@ impl Wire {
 pub(crate) fn receive(machine: &mut impl Machine, now: Instant, bytes: &[u8]) {
     match machine.gate() {
         // RFC 6120 §5.4.3.3: what follows the last word in the clear was not written by whoever will speak TLS.
+        Gate::Securing if is_blank(bytes) => {}
         Gate::Securing => machine.abandon(),
         Gate::Closed => {}
         Gate::Open if !machine.wire().has_backlog() => read(machine, now, bytes),
@@ -155,13 +165,18 @@ pub(crate) fn receive(machine: &mut impl Machine, now: Instant, bytes: &[u8]) {
     }
 }
 
+/// White space behind `<starttls/>`, which some clients send, can do nothing, and is passed over.
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(u8::is_ascii_whitespace)
+}
+
 fn read(machine: &mut impl Machine, now: Instant, bytes: &[u8]) {
     let mut rest = bytes;
     loop {
         match machine.gate() {
             Gate::Open => {}
             Gate::Closed => break,
-            Gate::Securing if rest.is_empty() => break,
+            Gate::Securing if is_blank(rest) => break,
             Gate::Securing => return machine.abandon(),
             Gate::Waiting => {
                 if let Err(error) = machine.wire_mut().keep(rest) {

@@ -255,6 +255,7 @@ impl C2s {
             from: from.as_ref().map(Domain::as_str),
             to: to.map(Jid::as_str),
             id: Some(&id),
+            version: PeerVersion::Current,
         };
         header::write(ours, &mut self.wire.out);
         self.wire.header = OurHeader::Sent;

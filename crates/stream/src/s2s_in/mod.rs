@@ -5,7 +5,10 @@
 //!
 //! Requests to verify a key that we gave out (`<db:verify/>`) never leave as events: the machine knows the secret.
 
+mod dialback;
+mod external;
 mod machine;
+mod stanzas;
 
 use crate::{Closed, Dialback, DialbackSecret, Hosts, Random, S2sPolicy, S2sTransport, Step, Token, Validity};
 use std::sync::Arc;
@@ -107,6 +110,9 @@ pub enum Event {
     },
     /// A stanza of a proved pair, with everything removed that only we may say.
     Stanza(Stanza),
+    /// The error that answers a malformed stanza of a proved pair, to be routed back: nothing but negotiation is sent on
+    /// this stream.
+    Bounce(Stanza),
     /// For the record.
     Note(Step),
     /// The stream has ended; nothing follows. What is to be sent is sent first.

@@ -7,9 +7,11 @@
 //!
 //! The machine keeps no stanzas: [`Command::Send`] writes at once or gives the stanza back ([`Event::Unsent`]).
 
+mod dialback;
+mod features;
 mod machine;
 
-use crate::{CertificatePolicy, Closed, Dialback, DialbackSecret, S2sPolicy, S2sTransport, Step, Token, Validity};
+use crate::{Closed, Dialback, DialbackSecret, S2sPolicy, S2sTransport, Step, Token, Validity};
 use std::time::Duration;
 use stonechat_jid::Domain;
 use stonechat_stanza::{Stanza, StanzaCondition, StreamError};
@@ -59,7 +61,7 @@ pub enum External {
 pub enum Purpose {
     /// Stanzas of the local domain, which is proved as soon as it can be; questions too.
     Stanzas,
-    /// Questions only ([`Command::Verify`]): the local domain is proved when [`Command::AddLocal`] asks for it.
+    /// Questions only ([`Command::Verify`]): a local domain is proved, by dialback, when [`Command::AddLocal`] asks.
     Verification,
 }
 
@@ -70,7 +72,7 @@ pub struct Config {
     pub secret: DialbackSecret,
     /// TLS.
     pub transport: S2sTransport,
-    /// What must be proved. [`CertificatePolicy::Required`] ends a stream over TLS whose certificate does not hold.
+    /// What must be proved. [`crate::CertificatePolicy::Required`] ends a stream over TLS whose certificate does not hold.
     pub policy: S2sPolicy,
     /// SASL EXTERNAL.
     pub external: External,
@@ -110,8 +112,8 @@ pub enum Event {
     Unsent(Stanza, StanzaCondition),
     /// For the record.
     Note(Step),
-    /// The stream has ended; nothing follows. What is to be sent is sent first. Questions that are open are answered
-    /// before it.
+    /// The stream has ended; nothing follows but answers to what is asked of the machine after it. What is to be sent is
+    /// sent first. Questions that are open are answered before it; local domains that are not ready are not told of.
     Closed(Ended),
 }
 
@@ -169,7 +171,7 @@ pub enum Ended {
     /// The peer offered EXTERNAL and then refused it, and left no way on this stream: try again with
     /// [`External::Never`].
     ExternalRefused {
-        /// The condition of the failure.
+        /// The condition of the failure, or that the stream was closed instead of one.
         condition: String,
     },
     /// The peer offers no mechanism that we can use, and dialback is not allowed.
@@ -208,9 +210,4 @@ pub enum Command {
     Send(Stanza),
     /// Ends the stream.
     Close(Option<StreamError>),
-}
-
-/// Whether a certificate that does not hold ends the stream.
-pub(crate) fn must_hold(policy: &S2sPolicy) -> bool {
-    policy.certificate == CertificatePolicy::Required
 }
