@@ -197,7 +197,8 @@ impl Parser {
                 }
                 Place::Start | Place::Prolog | Place::Between => {}
             }
-            if self.pending.is_empty() && self.place != Place::Start {
+            // Also before the declaration: what a client wrote behind its last element before a restart arrives here.
+            if self.pending.is_empty() {
                 let spaces = input.iter().take_while(|byte| scan::is_space(**byte)).count();
                 if spaces > 0 {
                     *input = input.get(spaces..).unwrap_or_default();
@@ -422,11 +423,7 @@ impl Parser {
                 Ok(Begun::Token(Token::Cdata, CDATA.len()))
             }
             [b'<', ..] => Ok(Begun::Token(Token::Tag(None), 1)),
-            [byte, ..] if outside => {
-                if self.place == Place::Start && scan::is_space(*byte) {
-                    self.place = Place::Prolog;
-                    return Ok(Begun::Skip(self.token_start));
-                }
+            [_, ..] if outside => {
                 if self.place == Place::Between {
                     Err(Error::StreamLevelText)
                 } else {

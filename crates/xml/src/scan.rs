@@ -69,6 +69,7 @@ const VALUE_SPECIAL: u8 = 8;
 
 static CLASSES: [u8; 256] = classes();
 
+#[expect(clippy::indexing_slicing, reason = "evaluated by the compiler")]
 const fn classes() -> [u8; 256] {
     let mut table = [0u8; 256];
     let mut byte = 0;
