@@ -1,1 +1,34 @@
-fn main() {}
+//! Upkeep of the project: `cargo xtask test`, `tidy`, `bench-peers`.
+
+mod steps;
+mod tidy;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let rest: Vec<String>;
+    let command = arguments.next();
+    rest = arguments.collect();
+    match command.as_deref() {
+        Some("test") => steps::test(&rest),
+        Some("tidy") => match tidy::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(findings) => {
+                for finding in findings {
+                    eprintln!("tidy: {finding}");
+                }
+                ExitCode::FAILURE
+            }
+        },
+        Some("bench-peers") => steps::bench_peers(&rest),
+        _ => {
+            eprintln!(
+                "cargo xtask test [--no-conformance]   every test of the project; installs what they need\n\
+                 cargo xtask tidy                      which crate may use which, sizes of files, headers of modules\n\
+                 cargo xtask bench-peers [...]         measure beside other servers, in one run"
+            );
+            ExitCode::from(2)
+        }
+    }
+}
