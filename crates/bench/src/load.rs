@@ -1,0 +1,7 @@
+//! The kinds of load, one file each.
+
+pub(crate) mod chat;
+pub(crate) mod idle;
+pub(crate) mod login;
+pub(crate) mod offline;
+pub(crate) mod presence;

@@ -1,0 +1,258 @@
+//! Messages between pairs, on one server or across two.
+//!
+//! Closed loop: a number of messages is kept in flight in each pair; who receives one answers it with the next, so
+//! each delivered message is one wake-up of the server, as from real clients, and none waits for the client's own
+//! coordination. Open loop: a thread of its own sends at a fixed rate whatever comes back; latency is counted from the
+//! send, and a send never waits.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use crate::endpoint::Endpoint;
+use crate::framing::{Frame, attribute, name};
+use crate::link::Link;
+use crate::measure::{Phase, Recorder, Stopwatch, Window};
+use crate::process::ProcessTree;
+use crate::relay::Place;
+use crate::report::Report;
+use crate::session::{Session, Stream, Until, enter_all};
+use crate::{Error, Result};
+
+/// How long messages may still be under way when the load has ended.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// What drives the messages.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Drive {
+    /// So many messages in flight in each pair.
+    Closed { outstanding: u32 },
+    /// So many messages per second over all pairs.
+    Open { rate: f64 },
+}
+
+/// A chat measurement.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    pub(crate) pairs: u32,
+    pub(crate) drive: Drive,
+    pub(crate) body_bytes: usize,
+    pub(crate) window: Window,
+}
+
+/// The two ends of the pairs.
+pub(crate) enum Ends<'a> {
+    /// Both on one server: accounts 1 to 2 × pairs.
+    One(&'a Endpoint),
+    /// One on each: accounts 1 to pairs of either.
+    Two(&'a Endpoint, &'a Endpoint),
+}
+
+/// Everything the tasks of a run share.
+struct Shared {
+    stopwatch: Stopwatch,
+    sent: AtomicU64,
+    received: AtomicU64,
+    drive: Drive,
+}
+
+/// The bytes around the identifier of a message.
+struct Template {
+    before: Vec<u8>,
+    after: Vec<u8>,
+}
+
+pub(crate) async fn run(ends: Ends<'_>, plan: Plan, servers: &[ProcessTree]) -> Result<Report> {
+    let list = (1..=plan.pairs).flat_map(|pair| {
+        let ((left, left_number), (right, right_number)) = match ends {
+            Ends::One(endpoint) => ((endpoint, 2 * pair - 1), (endpoint, 2 * pair)),
+            Ends::Two(left, right) => ((left, pair), (right, pair)),
+        };
+        [
+            (left.clone(), left_number, Place::Pair(pair)),
+            (right.clone(), right_number, Place::Pair(pair)),
+        ]
+    });
+    let sessions = enter_all(list, Until::Present).await?;
+
+    let shared = Arc::new(Shared {
+        stopwatch: Stopwatch::new(),
+        sent: AtomicU64::new(0),
+        received: AtomicU64::new(0),
+        drive: plan.drive,
+    });
+    let mut recorders = Vec::new();
+    let mut senders = Vec::new();
+    let mut tasks = JoinSet::<Result<()>>::new();
+    let mut sessions = sessions.into_iter();
+    while let (Some(left), Some(right)) = (sessions.next(), sessions.next()) {
+        let to_right = Template::new(&right.jid, plan.body_bytes);
+        let to_left = Template::new(&left.jid, plan.body_bytes);
+        senders.push((Arc::clone(&left.link), Template::new(&right.jid, plan.body_bytes)));
+        for (session, template) in [(left, to_right), (right, to_left)] {
+            let recorder = Arc::new(Recorder::new()?);
+            recorders.push(Arc::clone(&recorder));
+            tasks.spawn(converse(session, template, Arc::clone(&shared), recorder));
+        }
+    }
+
+    let pacer = match plan.drive {
+        Drive::Closed { outstanding } => {
+            for (link, template) in &senders {
+                let mut bytes = Vec::new();
+                for _ in 0..outstanding {
+                    template.write(&mut bytes, shared.stopwatch.now())?;
+                }
+                shared.sent.fetch_add(u64::from(outstanding), Ordering::Relaxed);
+                link.send(&bytes)?;
+            }
+            None
+        }
+        Drive::Open { rate } => {
+            let shared = Arc::clone(&shared);
+            Some(std::thread::spawn(move || pace(&senders, rate, &shared)))
+        }
+    };
+
+    let measured = async {
+        let report = shared.stopwatch.run(plan.window, servers).await?;
+        let deadline = Instant::now() + DRAIN_LIMIT;
+        while shared.under_way() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok::<_, Error>(report)
+    };
+    let report = tokio::select! {
+        report = measured => report?,
+        Some(ended) = tasks.join_next() => {
+            ended??;
+            return Err("a connection was closed during the measurement".into());
+        }
+    };
+    if let Some(pacer) = pacer {
+        pacer.join().map_err(|_| "the pacing thread failed")??;
+    }
+    tasks.shutdown().await;
+    Ok(Report {
+        latency: Recorder::summary(recorders.iter().map(Arc::as_ref))?,
+        lost: shared.under_way(),
+        errors: shared.stopwatch.errors(),
+        ..report
+    }
+    .named("chat", "message"))
+}
+
+impl Shared {
+    fn under_way(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed).saturating_sub(self.received.load(Ordering::Relaxed))
+    }
+}
+
+/// Receives, and in a closed loop answers.
+async fn converse(mut session: Session, template: Template, shared: Arc<Shared>, recorder: Arc<Recorder>) -> Result<()> {
+    let mut answers = Vec::new();
+    loop {
+        if session.receive().await? == Stream::Closed {
+            return Err("the server closed the connection".into());
+        }
+        let now = shared.stopwatch.now();
+        answers.clear();
+        let (mut received, mut answered) = (0, 0);
+        while let Some(frame) = session.framer.next_frame() {
+            let element = match frame {
+                Frame::Element(element) if name(element) == b"message" => element,
+                Frame::Element(_) | Frame::Header(_) => continue,
+                Frame::End => return Err("the server closed the stream".into()),
+            };
+            let Some(sent) = timestamp(element) else { continue };
+            if attribute(element, "type") == Some(b"error") {
+                shared.stopwatch.error();
+                continue;
+            }
+            received += 1;
+            match shared.stopwatch.phase() {
+                Phase::Measured => recorder.record(now.saturating_sub(sent)),
+                Phase::Warmup => {}
+                Phase::Winddown => continue,
+            }
+            if matches!(shared.drive, Drive::Closed { .. }) {
+                template.write(&mut answers, shared.stopwatch.now())?;
+                answered += 1;
+            }
+        }
+        if received > 0 {
+            shared.stopwatch.count(received);
+            shared.sent.fetch_add(answered, Ordering::Relaxed);
+            shared.received.fetch_add(received, Ordering::Relaxed);
+            session.link.send(&answers)?;
+        }
+    }
+}
+
+/// Sends at a fixed rate, pair after pair, until the load ends.
+fn pace(senders: &[(Arc<Link>, Template)], rate: f64, shared: &Shared) -> Result<()> {
+    let begun = Instant::now();
+    let mut bytes = Vec::new();
+    for (count, (link, template)) in (0_u32..).zip(senders.iter().cycle()) {
+        let due = begun + Duration::from_secs_f64(f64::from(count) / rate);
+        if let Some(wait) = due.checked_duration_since(Instant::now()) {
+            std::thread::sleep(wait);
+        }
+        if shared.stopwatch.phase() == Phase::Winddown {
+            break;
+        }
+        bytes.clear();
+        template.write(&mut bytes, shared.stopwatch.now())?;
+        shared.sent.fetch_add(1, Ordering::Relaxed);
+        link.send(&bytes)?;
+    }
+    Ok(())
+}
+
+impl Template {
+    fn new(to: &str, body_bytes: usize) -> Self {
+        Self {
+            before: format!("<message to='{}' type='chat' id='t", escape(to)).into_bytes(),
+            after: format!("'><body>{}</body></message>", "x".repeat(body_bytes)).into_bytes(),
+        }
+    }
+
+    /// The time of sending is the identifier, which a server hands on as it is (RFC 6120 §8.1.3).
+    fn write(&self, bytes: &mut Vec<u8>, now: u64) -> Result<()> {
+        bytes.extend_from_slice(&self.before);
+        write!(bytes, "{now:016x}")?;
+        bytes.extend_from_slice(&self.after);
+        Ok(())
+    }
+}
+
+fn timestamp(message: &[u8]) -> Option<u64> {
+    let id = attribute(message, "id")?.strip_prefix(b"t")?;
+    u64::from_str_radix(std::str::from_utf8(id).ok()?, 16).ok()
+}
+
+/// Escapes an address for an attribute in single quotes.
+pub(crate) fn escape(address: &str) -> String {
+    address.replace('&', "&amp;").replace('<', "&lt;").replace('\'', "&apos;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_sending_comes_back_from_the_message() {
+        let mut bytes = Vec::new();
+        Template::new("o'neil@x/r", 3).write(&mut bytes, 0xABCD).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        assert_eq!(
+            text,
+            "<message to='o&apos;neil@x/r' type='chat' id='t000000000000abcd'><body>xxx</body></message>"
+        );
+        assert_eq!(timestamp(text.as_bytes()), Some(0xABCD));
+        assert_eq!(timestamp(b"<message id='other'/>"), None);
+    }
+}
