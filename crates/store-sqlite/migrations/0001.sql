@@ -48,7 +48,7 @@ CREATE TABLE roster_removed (
     account INTEGER NOT NULL REFERENCES accounts (id) ON DELETE CASCADE,
     version INTEGER NOT NULL,
     contact TEXT NOT NULL,
-    PRIMARY KEY (account, version)
+    PRIMARY KEY (account, version, contact)
 ) STRICT, WITHOUT ROWID;
 
 -- Messages for those who are away, clustered by account and order; the counters spare counting.

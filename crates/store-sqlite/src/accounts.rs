@@ -1,12 +1,15 @@
 //! Accounts and secrets.
 
-use crate::open::{SqliteStore, sql};
+use crate::errors::sql;
+use crate::open::SqliteStore;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use stonechat_jid::BareJid;
 use stonechat_sasl::{Credentials, ScramKeys};
 use stonechat_store::{Account, AccountId, AccountState, Accounts, Error, NewAccount, Pending, Result, Secrets};
 
-const COLUMNS: &str = "id, jid, locked, created, last_at, last_status";
+const BY_JID: &str = "SELECT id, jid, locked, created, last_at, last_status FROM accounts WHERE jid = ?1";
+const BY_DOMAIN: &str = "SELECT id, jid, locked, created, last_at, last_status FROM accounts \
+                         WHERE domain = ?1 AND jid > ?2 ORDER BY jid LIMIT ?3";
 
 struct Bare {
     id: i64,
@@ -115,7 +118,9 @@ impl Accounts for SqliteStore {
                 return Err(Error::Conflict);
             }
             let inserted = connection
-                .prepare_cached("INSERT INTO accounts (jid, domain, created) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")
+                .prepare_cached(
+                    "INSERT INTO accounts (jid, domain, created) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                )
                 .and_then(|mut statement| {
                     statement.execute(params![account.jid.as_str(), account.jid.domain(), signed(account.now)])
                 })
@@ -137,7 +142,7 @@ impl Accounts for SqliteStore {
         let jid = jid.to_string();
         self.read(move |connection| {
             let found = connection
-                .prepare_cached(&format!("SELECT {COLUMNS} FROM accounts WHERE jid = ?1"))
+                .prepare_cached(BY_JID)
                 .and_then(|mut statement| statement.query_row([jid], bare).optional())
                 .map_err(sql)?;
             found.map(|found| complete(connection, found)).transpose()
@@ -147,11 +152,7 @@ impl Accounts for SqliteStore {
     fn accounts(&self, domain: &str, after: Option<&str>, limit: usize) -> Pending<Vec<Account>> {
         let (domain, after) = (domain.to_owned(), after.unwrap_or_default().to_owned());
         self.read(move |connection| {
-            let mut statement = connection
-                .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM accounts WHERE domain = ?1 AND jid > ?2 ORDER BY jid LIMIT ?3"
-                ))
-                .map_err(sql)?;
+            let mut statement = connection.prepare_cached(BY_DOMAIN).map_err(sql)?;
             let rows = statement
                 .query_map(params![domain, after, i64::try_from(limit).unwrap_or(i64::MAX)], bare)
                 .map_err(sql)?;

@@ -1,7 +1,8 @@
 //! Private XML and vCards.
 
 use crate::accounts::unsigned;
-use crate::open::{SqliteStore, sql};
+use crate::errors::sql;
+use crate::open::SqliteStore;
 use rusqlite::{OptionalExtension, params};
 use stonechat_store::{AccountId, AccountXml, Error, Pending, XmlKind};
 
@@ -25,7 +26,14 @@ impl AccountXml for SqliteStore {
         })
     }
 
-    fn put_xml(&self, id: AccountId, kind: XmlKind, key: &str, document: Option<Vec<u8>>, max_bytes: u64) -> Pending<()> {
+    fn put_xml(
+        &self,
+        id: AccountId,
+        kind: XmlKind,
+        key: &str,
+        document: Option<Vec<u8>>,
+        max_bytes: u64,
+    ) -> Pending<()> {
         let key = key.to_owned();
         self.write(move |connection| {
             let Some(document) = document else {
@@ -46,7 +54,9 @@ impl AccountXml for SqliteStore {
                 return Err(Error::Full("the account's documents are at their bound".into()));
             }
             connection
-                .prepare_cached("INSERT OR REPLACE INTO documents (account, kind, key, document) VALUES (?1, ?2, ?3, ?4)")
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO documents (account, kind, key, document) VALUES (?1, ?2, ?3, ?4)",
+                )
                 .and_then(|mut statement| statement.execute(params![id.0, number(kind), key, document]))
                 .map(|_| ())
                 .map_err(sql)

@@ -1,13 +1,19 @@
 //! Opening the file, and what every connection is told.
 
-use crate::migrate;
-use crate::reader::Readers;
+use crate::errors::{io, sql};
+use crate::lock::Lock;
+use crate::migrate::{MIGRATIONS, migrate};
+use crate::reader::{Readers, read};
 use crate::writer::Writer;
 use rusqlite::{Connection, OpenFlags};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use stonechat_store::{Error, Pending, Result, Store};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+#[cfg(doc)]
+use stonechat_store::Error;
+use stonechat_store::{Pending, Result, Store};
 
 /// What a commit survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,9 +31,9 @@ pub struct Options {
     pub durability: Durability,
     /// Writes that may wait; beyond it they fail with [`Error::Overloaded`].
     pub queue: usize,
-    /// Threads that read.
+    /// Threads that read; at least one is started.
     pub readers: usize,
-    /// Pages the file may have at most; for tests of a full disk.
+    /// Pages of 4 KiB the file may have at most; for tests of a full disk.
     pub max_pages: Option<u32>,
 }
 
@@ -37,10 +43,21 @@ impl Default for Options {
     }
 }
 
-/// The store.
+/// How much the store has written since it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statistics {
+    /// Writes that were settled, whether they succeeded or not.
+    pub writes: u64,
+    /// Commits: fewer than writes when many wait at a time.
+    pub commits: u64,
+    /// Writes and reads that wait for the writing thread now.
+    pub queued: usize,
+}
+
+/// The store. Dropping it lets the threads finish what is queued without waiting for them; [`Store::close`] waits.
 pub struct SqliteStore {
-    pub(crate) writer: Writer,
-    pub(crate) readers: Readers,
+    writer: Writer,
+    readers: Readers,
     path: PathBuf,
 }
 
@@ -48,111 +65,125 @@ impl SqliteStore {
     /// Opens the file, making it (mode 0600, its directory 0700) or migrating it where needed. Blocks.
     ///
     /// # Errors
-    /// [`Error::NewerSchema`] for a file of a newer program; [`Error::Full`] and [`Error::Backend`] for what SQLite says.
+    /// [`Error::InUse`] when another process, or another store of this one, has it open; [`Error::NewerSchema`] for a file
+    /// of a newer program; [`Error::Full`] and [`Error::Backend`] for what SQLite and the system say.
     pub fn open(path: &Path, options: Options) -> Result<SqliteStore> {
-        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty() && !directory.exists())
-        {
-            std::fs::create_dir_all(directory).map_err(io)?;
-            std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)).map_err(io)?;
+        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            // One that exists keeps its mode: it is the operator's.
+            DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io)?;
         }
-        let fresh = !path.exists();
+        let lock = Lock::take(path)?;
+        // SQLite gives its other files the mode of this one.
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io)?;
+        let mode = file.metadata().map_err(io)?.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            file.set_permissions(Permissions::from_mode(mode & 0o700)).map_err(io)?;
+        }
+        // Closing any descriptor of the file would drop SQLite's locks on it: close this one before SQLite opens it.
+        drop(file);
+
         let mut connection = Connection::open(path).map_err(sql)?;
-        if fresh {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(io)?;
-        }
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(sql)?;
+        migrate(&mut connection, path, MIGRATIONS)?;
         prepare(&connection, options)?;
-        migrate::migrate(&mut connection, path)?;
-        if let Some(pages) = options.max_pages {
-            connection.pragma_update(None, "max_page_count", pages).map_err(sql)?;
-        }
-        let readers = Readers::start(options.readers.max(1), || {
-            let reader = Connection::open_with_flags(
-                path,
-                OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI,
-            )
-            .map_err(sql)?;
-            reader.busy_timeout(std::time::Duration::from_secs(10)).map_err(sql)?;
+        let readers = Readers::start(options.readers, || {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let reader = Connection::open_with_flags(path, flags).map_err(sql)?;
+            reader.busy_timeout(BUSY_TIMEOUT).map_err(sql)?;
+            reader.set_prepared_statement_cache_capacity(STATEMENTS);
             Ok(reader)
         })?;
-        let writer = Writer::start(connection, options.queue)?;
+        let writer = Writer::start(connection, lock, readers.clone(), options.queue)?;
         Ok(SqliteStore { writer, readers, path: path.to_owned() })
+    }
+
+    /// How much it has written.
+    pub fn statistics(&self) -> Statistics {
+        let counts = self.writer.counts();
+        Statistics {
+            writes: counts.writes.load(Ordering::Relaxed),
+            commits: counts.commits.load(Ordering::Relaxed),
+            queued: self.writer.queued(),
+        }
     }
 
     /// Commits so far: fewer than writes when group commit works.
     pub fn commits(&self) -> u64 {
-        self.writer.commits()
-    }
-}
-
-fn prepare(connection: &Connection, options: Options) -> Result<()> {
-    connection.busy_timeout(std::time::Duration::from_secs(10)).map_err(sql)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(sql)?;
-    let synchronous = match options.durability {
-        Durability::Full => "FULL",
-        Durability::Relaxed => "NORMAL",
-    };
-    connection.pragma_update(None, "synchronous", synchronous).map_err(sql)?;
-    connection.pragma_update(None, "foreign_keys", true).map_err(sql)?;
-    connection.pragma_update(None, "temp_store", "MEMORY").map_err(sql)?;
-    connection.set_prepared_statement_cache_capacity(64);
-    Ok(())
-}
-
-impl Store for SqliteStore {
-    fn close(&self) -> Pending<()> {
-        let closed = self.writer.close();
-        self.readers.close();
-        closed
+        self.statistics().commits
     }
 
-    fn describe(&self) -> String {
-        let size = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
-        format!(
-            "SQLite {} at {}, {} KiB, {} commits",
-            rusqlite::version(),
-            self.path.display(),
-            size / 1024,
-            self.commits()
-        )
-    }
-}
-
-/// A write in a transaction of many: it runs under a savepoint, so that its failure is its own.
-impl SqliteStore {
+    /// A write in a transaction of many, queued before this returns. Its failure is its own.
     pub(crate) fn write<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Pending<T> {
         self.writer.write(work)
     }
+
+    /// A read that sees every write that was called before it, and none that is not committed.
     pub(crate) fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Pending<T> {
-        self.readers.read(work)
+        let (job, answer) = read(work);
+        if !self.writer.is_busy() {
+            self.readers.push(job);
+        } else if let Err(refused) = self.writer.pass_read(job) {
+            return Box::pin(std::future::ready(Err(refused)));
+        }
+        answer
     }
 }
 
-pub(crate) fn io(error: std::io::Error) -> Error {
-    match error.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::ReadOnlyFilesystem => Error::Full(error.to_string()),
-        _ => Error::Backend(Box::new(error)),
+/// Nobody else writes; what is waited for is another program looking into the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Statements kept prepared by each connection: more than there are.
+const STATEMENTS: usize = 64;
+/// Pages in the log of writes before they are folded into the file: 16 MiB, so that a page that is written often is folded
+/// in once for many commits.
+const CHECKPOINT_PAGES: i64 = 4_000;
+/// To this the log is cut after it was longer.
+const LOG_BYTES: i64 = 64 << 20;
+/// Pages the writing connection keeps in memory, in KiB (negative: SQLite's way to say so).
+const CACHE: i64 = -16_384;
+
+fn prepare(connection: &Connection, options: Options) -> Result<()> {
+    let set = |name: &str, value: &dyn rusqlite::ToSql| connection.pragma_update(None, name, value).map_err(sql);
+    set("journal_mode", &"WAL")?;
+    let synchronous = match options.durability {
+        Durability::Full => "FULL",
+        Durability::Relaxed => "NORMAL",
+    };
+    set("synchronous", &synchronous)?;
+    set("foreign_keys", &true)?;
+    // What was deleted is overwritten: an erased account leaves nothing in the file's free pages (abuse case 157).
+    set("secure_delete", &true)?;
+    set("temp_store", &"MEMORY")?;
+    set("cache_size", &CACHE)?;
+    set("wal_autocheckpoint", &CHECKPOINT_PAGES)?;
+    set("journal_size_limit", &LOG_BYTES)?;
+    if let Some(pages) = options.max_pages {
+        set("max_page_count", &pages)?;
     }
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(())
 }
 
-pub(crate) fn sql(error: rusqlite::Error) -> Error {
-    use rusqlite::ErrorCode;
-    match error.sqlite_error_code() {
-        Some(
-            ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::ReadOnly | ErrorCode::CannotOpen,
-        ) => Error::Full(error.to_string()),
-        _ => Error::Backend(Box::new(error)),
+impl Store for SqliteStore {
+    fn close(&self) -> Pending<()> {
+        self.writer.close()
     }
-}
 
-/// Kept where a store is shared.
-pub(crate) type Job = Box<dyn FnOnce(&Connection) + Send>;
-
-pub(crate) fn shared<T>(value: T) -> Arc<T> {
-    Arc::new(value)
+    fn describe(&self) -> String {
+        let size = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        let statistics = self.statistics();
+        format!(
+            "SQLite {} at {}, {size} bytes, {} queued, {} writes in {} commits",
+            rusqlite::version(),
+            self.path.display(),
+            statistics.queued,
+            statistics.writes,
+            statistics.commits
+        )
+    }
 }

@@ -1,13 +1,14 @@
 //! Rosters.
 
 use crate::accounts::{signed, unsigned};
-use crate::open::{SqliteStore, sql};
+use crate::errors::sql;
+use crate::open::SqliteStore;
 use rusqlite::{Connection, OptionalExtension, params};
 use stonechat_jid::BareJid;
-use stonechat_store::{AccountId, Error, Pending, Result, RosterRecord, Rosters, StoredRoster, StoredSubscription};
+use stonechat_store::{
+    AccountId, Error, Pending, ROSTER_REMOVALS_KEPT, Result, RosterRecord, Rosters, StoredRoster, StoredSubscription,
+};
 
-/// Removals kept for one account; older ones raise the horizon.
-const MAX_REMOVED: i64 = 1_000;
 /// Separates groups; no XML text can have it.
 const SEPARATOR: char = '\u{1f}';
 
@@ -50,18 +51,14 @@ impl Rosters for SqliteStore {
             let mut roster = StoredRoster::default();
             let versions: Option<(i64, i64)> = connection
                 .prepare_cached("SELECT version, horizon FROM roster_versions WHERE account = ?1")
-                .and_then(|mut statement| {
-                    statement.query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()
-                })
+                .and_then(|mut statement| statement.query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?))).optional())
                 .map_err(sql)?;
             if let Some((version, horizon)) = versions {
                 roster.version = unsigned(version);
                 roster.horizon = unsigned(horizon);
             }
             let mut statement = connection
-                .prepare_cached(
-                    "SELECT contact, name, groups, flags, request, version FROM roster WHERE account = ?1",
-                )
+                .prepare_cached("SELECT contact, name, groups, flags, request, version FROM roster WHERE account = ?1")
                 .map_err(sql)?;
             let mut rows = statement.query([id.0]).map_err(sql)?;
             while let Some(row) = rows.next().map_err(sql)? {
@@ -117,10 +114,12 @@ impl Rosters for SqliteStore {
                     ])
                 })
                 .map_err(sql)?;
-            connection
-                .prepare_cached("DELETE FROM roster_removed WHERE account = ?1 AND contact = ?2")
-                .and_then(|mut statement| statement.execute(params![id.0, entry.jid.as_str()]))
-                .map_err(sql)?;
+            if entry.listed {
+                connection
+                    .prepare_cached("DELETE FROM roster_removed WHERE account = ?1 AND contact = ?2")
+                    .and_then(|mut statement| statement.execute(params![id.0, entry.jid.as_str()]))
+                    .map_err(sql)?;
+            }
             set_version(connection, id, entry.version)
         })
     }
@@ -139,7 +138,7 @@ impl Rosters for SqliteStore {
             }
             set_version(connection, id, version)?;
             connection
-                .prepare_cached("INSERT OR REPLACE INTO roster_removed (account, version, contact) VALUES (?1, ?2, ?3)")
+                .prepare_cached("INSERT INTO roster_removed (account, version, contact) VALUES (?1, ?2, ?3)")
                 .and_then(|mut statement| statement.execute(params![id.0, signed(version), contact]))
                 .map_err(sql)?;
             let oldest: Option<i64> = connection
@@ -147,7 +146,7 @@ impl Rosters for SqliteStore {
                     "SELECT version FROM roster_removed WHERE account = ?1 ORDER BY version DESC LIMIT 1 OFFSET ?2",
                 )
                 .and_then(|mut statement| {
-                    statement.query_row(params![id.0, MAX_REMOVED], |row| row.get(0)).optional()
+                    statement.query_row(params![id.0, ROSTER_REMOVALS_KEPT], |row| row.get(0)).optional()
                 })
                 .map_err(sql)?;
             if let Some(oldest) = oldest {

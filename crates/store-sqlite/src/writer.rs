@@ -1,45 +1,111 @@
 //! The thread that writes, and group commit.
+//!
+//! It takes what is queued, runs it in one transaction and answers after the commit. While one group is being synced the
+//! next one gathers, so that the busier the store, the fewer commits each write costs; a single write waits for nobody.
+//!
+//! A write that fails is undone by its savepoint and costs the others nothing. When SQLite gives the whole transaction up
+//! (a full disk, an I/O error), everything in it is refused: nothing is acknowledged that is not there.
 
-use crate::open::sql;
+use crate::errors::{Refusal, sql};
+use crate::lock::Lock;
+use crate::queue::Queue;
+use crate::reader::{Read, Readers};
 use rusqlite::Connection;
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 use stonechat_store::{Error, Pending, Result};
-use tokio::sync::oneshot;
-use tracing::error;
+use tokio::sync::{oneshot, watch};
+use tracing::{debug, error, warn};
 
 /// Writes of one transaction at most.
 const GROUP: usize = 512;
+/// After this time a group is committed though more is there: it bounds what the first write of it waits.
+const GROUP_TIME: Duration = Duration::from_millis(5);
 
-/// What a write leaves to be done when its transaction has ended: `Err` when the commit failed.
-type Finish = Box<dyn FnOnce(Option<&rusqlite::Error>) + Send>;
-
-enum Message {
-    Write(Box<dyn FnOnce(&Connection) -> Finish + Send>),
-    Close(oneshot::Sender<()>),
+/// What the writing thread is sent.
+pub(crate) enum Message {
+    Write(Box<dyn Write>),
+    /// A read that has to see the writes before it: passed on to the readers when those are committed.
+    Read(Box<dyn Read>),
 }
 
+/// One write, before and after its run.
+pub(crate) trait Write: Send {
+    /// Runs it within the open transaction and keeps the result.
+    fn run(&mut self, connection: &Connection);
+    /// Tells the caller: the kept result, or the refusal when the transaction is not there.
+    fn settle(self: Box<Self>, refusal: Option<&Refusal>);
+}
+
+struct Job<T, W> {
+    work: Option<W>,
+    result: Option<Result<T>>,
+    caller: oneshot::Sender<Result<T>>,
+}
+
+impl<T: Send, W: FnOnce(&Connection) -> Result<T> + Send> Write for Job<T, W> {
+    fn run(&mut self, connection: &Connection) {
+        self.result = self.work.take().map(|work| within_savepoint(connection, work));
+    }
+
+    fn settle(self: Box<Self>, refusal: Option<&Refusal>) {
+        let result = match (refusal, self.result) {
+            (Some(refusal), _) => Err(refusal.error()),
+            (None, Some(result)) => result,
+            (None, None) => Err(Error::Closed),
+        };
+        // Nobody waits when the caller has gone; the write is done all the same.
+        let _ = self.caller.send(result);
+    }
+}
+
+/// Counts since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) writes: AtomicU64,
+    pub(crate) commits: AtomicU64,
+    /// Writes that were queued and are not settled.
+    unsettled: AtomicUsize,
+}
+
+/// The callers' end.
 pub(crate) struct Writer {
-    queue: SyncSender<Message>,
-    commits: Arc<AtomicU64>,
-    closed: AtomicBool,
+    queue: Arc<Queue<Message>>,
+    counts: Arc<Counts>,
+    ended: watch::Receiver<bool>,
 }
 
 impl Writer {
-    pub(crate) fn start(connection: Connection, queue: usize) -> Result<Writer> {
-        let (sender, receiver) = sync_channel(queue);
-        let commits = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&commits);
+    pub(crate) fn start(connection: Connection, lock: Lock, readers: Readers, queue: usize) -> Result<Writer> {
+        let queue = Arc::new(Queue::new(queue.max(1)));
+        let counts = Arc::new(Counts::default());
+        let (end, ended) = watch::channel(false);
+        let thread = Thread { connection, counts: Arc::clone(&counts), readers, broken: None };
+        let messages = Arc::clone(&queue);
         std::thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || run(&connection, &receiver, &counted))
-            .map_err(crate::open::io)?;
-        Ok(Writer { queue: sender, commits, closed: AtomicBool::new(false) })
+            .spawn(move || {
+                thread.run(&messages);
+                drop(lock);
+                let _ = end.send(true);
+            })
+            .map_err(crate::errors::io)?;
+        Ok(Writer { queue, counts, ended })
     }
 
-    pub(crate) fn commits(&self) -> u64 {
-        self.commits.load(Ordering::Relaxed)
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether a write is queued or running: a read that starts now may miss it.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.counts.unsettled.load(Ordering::Acquire) > 0
     }
 
     /// Queues a write before it returns, so that writes are applied in the order of the calls.
@@ -47,91 +113,188 @@ impl Writer {
         &self,
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Pending<T> {
-        if self.closed.load(Ordering::Acquire) {
-            return Box::pin(std::future::ready(Err(Error::Closed)));
-        }
-        let (sender, receiver) = oneshot::channel();
-        let job = Message::Write(Box::new(move |connection| {
-            let result = within_savepoint(connection, work);
-            Box::new(move |failed| {
-                let result = match failed {
-                    // Nothing of the group is there: nothing of it may be acknowledged.
-                    Some(failed) => Err(Error::Full(format!("the commit failed: {failed}"))),
-                    None => result,
-                };
-                // Nobody waits when the caller has gone.
-                let _ = sender.send(result);
-            })
-        }));
-        match self.queue.try_send(job) {
-            Ok(()) => Box::pin(async move { receiver.await.unwrap_or(Err(Error::Closed)) }),
-            Err(TrySendError::Full(_)) => Box::pin(std::future::ready(Err(Error::Overloaded))),
-            Err(TrySendError::Disconnected(_)) => Box::pin(std::future::ready(Err(Error::Closed))),
+        let (caller, answer) = oneshot::channel();
+        self.counts.unsettled.fetch_add(1, Ordering::AcqRel);
+        match self.queue.push(Message::Write(Box::new(Job { work: Some(work), result: None, caller }))) {
+            Ok(()) => Box::pin(async move { answer.await.unwrap_or(Err(Error::Closed)) }),
+            Err(refused) => {
+                self.counts.unsettled.fetch_sub(1, Ordering::AcqRel);
+                Box::pin(std::future::ready(Err(refused)))
+            }
         }
     }
 
-    /// Writes what is queued, then ends the thread.
+    /// Queues a read behind the writes that were called before it.
+    pub(crate) fn pass_read(&self, read: Box<dyn Read>) -> Result<()> {
+        self.queue.push(Message::Read(read))
+    }
+
+    /// Takes no more; resolves when what was queued is written and the file is closed.
     pub(crate) fn close(&self) -> Pending<()> {
-        if self.closed.swap(true, Ordering::AcqRel) {
-            return Box::pin(std::future::ready(Ok(())));
-        }
-        let (sender, receiver) = oneshot::channel();
-        let queue = self.queue.clone();
+        self.queue.close();
+        let mut ended = self.ended.clone();
         Box::pin(async move {
-            // The queue may be full for a moment: waiting for a place must not hold up the runtime.
-            let sent = tokio::task::spawn_blocking(move || queue.send(Message::Close(sender))).await;
-            if matches!(sent, Ok(Ok(()))) {
-                let _ = receiver.await;
-            }
+            // An error means that the thread has gone without saying so: nothing is left to wait for either.
+            let _ = ended.wait_for(|ended| *ended).await;
             Ok(())
         })
     }
 }
 
-fn within_savepoint<T>(connection: &Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-    let run = |statement: &str| connection.prepare_cached(statement).and_then(|mut s| s.execute([])).map_err(sql);
-    run("SAVEPOINT op")?;
-    let result = work(connection);
-    if result.is_err() {
-        run("ROLLBACK TO op")?;
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.close();
     }
-    run("RELEASE op")?;
+}
+
+fn within_savepoint<T>(connection: &Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    execute(connection, "SAVEPOINT one")?;
+    let result = work(connection);
+    // SQLite takes back the whole transaction, savepoints and all, when the disk is full: `Thread::group` sees to that.
+    if connection.is_autocommit() {
+        return result;
+    }
+    if result.is_err() {
+        execute(connection, "ROLLBACK TO one")?;
+    }
+    execute(connection, "RELEASE one")?;
     result
 }
 
-fn run(connection: &Connection, queue: &Receiver<Message>, commits: &AtomicU64) {
-    let statement = |text: &str| connection.prepare_cached(text).and_then(|mut s| s.execute([])).map(|_| ());
-    let mut finishes: Vec<Finish> = Vec::new();
-    while let Ok(first) = queue.recv() {
-        let mut closing = None;
-        let begun = statement("BEGIN IMMEDIATE");
-        let mut next = Some(first);
-        while let Some(message) = next.take() {
+fn execute(connection: &Connection, statement: &str) -> Result<()> {
+    execute_raw(connection, statement).map_err(sql)
+}
+
+fn execute_raw(connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+    connection.prepare_cached(statement).and_then(|mut prepared| prepared.execute([])).map(|_| ())
+}
+
+struct Thread {
+    connection: Connection,
+    counts: Arc<Counts>,
+    readers: Readers,
+    /// Why nothing is written any more.
+    broken: Option<Refusal>,
+}
+
+impl Thread {
+    fn run(mut self, queue: &Queue<Message>) {
+        let mut waiting = VecDeque::new();
+        while queue.take(&mut waiting, GROUP) {
+            while !waiting.is_empty() {
+                self.group(&mut waiting);
+            }
+        }
+        self.readers.close();
+        // What these cannot do is done at the next start.
+        if let Err(source) = self.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);") {
+            debug!(event = "store.close_checkpoint", %source, "the log of writes was not folded in");
+        }
+        if let Err((_, source)) = self.connection.close() {
+            warn!(event = "store.close_failed", %source, "the database did not close cleanly");
+        }
+    }
+
+    /// One transaction from the front of `waiting`.
+    fn group(&mut self, waiting: &mut VecDeque<Message>) {
+        let mut group = Vec::with_capacity(waiting.len());
+        let refusal = self.transact(waiting, &mut group).err();
+        if let Some(refusal) = &refusal {
+            error!(event = "store.commit_failed", source = %refusal, "a commit failed; what it held is refused");
+        }
+        let writes = group.iter().filter(|message| matches!(message, Message::Write(_))).count();
+        self.counts.writes.fetch_add(writes as u64, Ordering::Relaxed);
+        // Before the answers: a caller that has its answer reads without a detour.
+        self.counts.unsettled.fetch_sub(writes, Ordering::AcqRel);
+        for message in group {
             match message {
-                Message::Write(work) => finishes.push(work(connection)),
-                Message::Close(done) => closing = Some(done),
-            }
-            if finishes.len() < GROUP && closing.is_none() {
-                next = queue.try_recv().ok();
+                Message::Write(write) => write.settle(refusal.as_ref()),
+                Message::Read(read) => self.readers.push(read),
             }
         }
-        let committed = begun.and_then(|()| statement("COMMIT"));
-        if let Err(failed) = &committed {
-            error!(event = "store.commit_failed", source = %failed, "a commit failed; what it held is refused");
-            // SQLite may have rolled back by itself.
-            if !connection.is_autocommit() && statement("ROLLBACK").is_err() {
-                error!(event = "store.rollback_failed", "a failed transaction could not be rolled back");
+    }
+
+    /// Moves messages from `waiting` to `group` and writes them. Every message that was moved shares the outcome.
+    fn transact(
+        &mut self,
+        waiting: &mut VecDeque<Message>,
+        group: &mut Vec<Message>,
+    ) -> std::result::Result<(), Refusal> {
+        let writes = |messages: &VecDeque<Message>| messages.iter().any(|message| matches!(message, Message::Write(_)));
+        if !writes(waiting) {
+            group.extend(waiting.drain(..));
+            return Ok(());
+        }
+        if let Some(broken) = &self.broken {
+            group.extend(waiting.drain(..));
+            return Err(broken.clone());
+        }
+        if let Err(failed) = execute_raw(&self.connection, "BEGIN IMMEDIATE") {
+            group.extend(waiting.drain(..));
+            return Err(Refusal::new(&failed));
+        }
+        let begun = Instant::now();
+        while let Some(mut message) = waiting.pop_front() {
+            if let Message::Write(write) = &mut message {
+                write.run(&self.connection);
             }
-        } else {
-            commits.fetch_add(1, Ordering::Relaxed);
+            group.push(message);
+            if self.connection.is_autocommit() {
+                return Err(Refusal::given_up());
+            }
+            if begun.elapsed() > GROUP_TIME {
+                break;
+            }
         }
-        for finish in finishes.drain(..) {
-            finish(committed.as_ref().err());
+        match execute_raw(&self.connection, "COMMIT") {
+            Ok(()) => {
+                self.counts.commits.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(failed) => {
+                if !self.connection.is_autocommit() {
+                    let undone = execute_raw(&self.connection, "ROLLBACK");
+                    if let Err(source) = undone {
+                        error!(event = "store.rollback_failed", %source, "a failed transaction was not rolled back");
+                    }
+                }
+                let refusal = Refusal::new(&failed);
+                if refusal.is_final() {
+                    error!(event = "store.sync_failed", source = %failed, "the disk did not sync: nothing more is written");
+                    self.broken = Some(refusal.clone());
+                }
+                Err(refusal)
+            }
         }
-        if let Some(done) = closing {
-            let _ = connection.pragma_update(None, "wal_checkpoint", "TRUNCATE");
-            let _ = done.send(());
-            return;
-        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::ffi;
+
+    /// A statement that SQLite ends with the wanted error is not to be had; what follows from one is.
+    #[tokio::test]
+    async fn after_a_failed_sync_nothing_is_written_and_reads_go_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.sqlite");
+        let connection = Connection::open(&path).unwrap();
+        connection.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a)").unwrap();
+        let readers = Readers::start(1, || Connection::open(&path).map_err(sql)).unwrap();
+        let failure = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None);
+        let refusal = Refusal::new(&failure);
+        assert!(refusal.is_final());
+        let mut thread = Thread { connection, counts: Arc::new(Counts::default()), readers, broken: Some(refusal) };
+        let (caller, answer) = oneshot::channel();
+        let work = |connection: &Connection| connection.execute("INSERT INTO t VALUES (1)", []).map_err(sql);
+        thread.counts.unsettled.fetch_add(1, Ordering::AcqRel);
+        let mut waiting = VecDeque::from([Message::Write(Box::new(Job { work: Some(work), result: None, caller }))]);
+        thread.group(&mut waiting);
+        assert!(matches!(answer.await, Ok(Err(Error::Full(_)))));
+        let count = thread.readers.read(|connection| {
+            connection.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).map_err(sql)
+        });
+        assert_eq!(count.await.unwrap(), 0);
     }
 }

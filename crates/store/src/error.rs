@@ -4,7 +4,9 @@
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The database is newer than this program.
-    #[error("the database has schema {found}, this program knows up to {known}: start the newer program, or restore a backup")]
+    #[error(
+        "the database has schema {found}, this program knows up to {known}: start the newer program, or restore a backup"
+    )]
     NewerSchema {
         /// In the file.
         found: u32,
@@ -17,6 +19,9 @@ pub enum Error {
     /// The write queue is at its bound.
     #[error("the store is overloaded")]
     Overloaded,
+    /// Somebody else has the data open: the path, and who, as far as that is known.
+    #[error("{0} is in use by another process")]
+    InUse(String),
     /// It was closed.
     #[error("the store is closed")]
     Closed,

@@ -2,12 +2,17 @@
 //!
 //! A future returned by a writing method resolves when the write is committed (survives kill -9; with
 //! `durability = "full"` power loss too). Writes of one caller are applied in the order in which the methods were
-//! *called*, not in which their futures were polled: every implementation queues the write before it returns the future.
+//! *called*, not in which their futures were polled: every implementation queues the write before it returns the future,
+//! and does it even when the future is dropped. A read sees every write that was called before it.
+//!
+//! What changes an account that is not there fails with [`Error::NotFound`]; reading it finds nothing, removing from it
+//! what it cannot have is no error.
 //!
 //! Deliberately absent: protocol rules. A backend knows neither what a subscription means nor who may read what.
 
 mod accounts;
 mod error;
+pub mod memory;
 mod offline;
 mod rosters;
 mod secrets;
@@ -17,7 +22,7 @@ mod xml;
 pub use accounts::{Account, AccountId, AccountState, Accounts, NewAccount};
 pub use error::{Error, Result};
 pub use offline::{Offline, OfflineId, OfflineMessage, OfflineStored};
-pub use rosters::{RosterRecord, Rosters, StoredRoster, StoredSubscription};
+pub use rosters::{ROSTER_REMOVALS_KEPT, RosterRecord, Rosters, StoredRoster, StoredSubscription};
 pub use secrets::Secrets;
 pub use xml::{AccountXml, XmlKind};
 

@@ -50,11 +50,15 @@ pub struct StoredRoster {
     pub removed: Vec<(BareJid, u64)>,
 }
 
+/// Removals that are kept for one account: when there are more, the oldest is forgotten and the horizon raised to its version.
+pub const ROSTER_REMOVALS_KEPT: u32 = 1_000;
+
 /// Storage of rosters.
 pub trait Rosters {
     /// The whole roster; empty for an account that has none.
     fn roster(&self, id: AccountId) -> Pending<StoredRoster>;
-    /// Inserts or replaces one entry; the roster's version becomes the entry's.
+    /// Inserts or replaces one entry; the roster's version becomes the entry's. A remembered removal of the contact is
+    /// forgotten when the entry is listed, and stays when it is not: clients still have to hear of it.
     fn put_roster_entry(&self, id: AccountId, entry: RosterRecord) -> Pending<()>;
     /// Removes one entry and remembers the removal at `version`. No error when it is not there.
     fn remove_roster_entry(&self, id: AccountId, contact: &BareJid, version: u64) -> Pending<()>;

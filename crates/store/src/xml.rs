@@ -17,5 +17,12 @@ pub trait AccountXml {
     fn xml(&self, id: AccountId, kind: XmlKind, key: &str) -> Pending<Option<Vec<u8>>>;
     /// Writes one, replacing what was there. `None` removes it. `Full` when the account's documents of this kind would
     /// pass `max_bytes` together.
-    fn put_xml(&self, id: AccountId, kind: XmlKind, key: &str, document: Option<Vec<u8>>, max_bytes: u64) -> Pending<()>;
+    fn put_xml(
+        &self,
+        id: AccountId,
+        kind: XmlKind,
+        key: &str,
+        document: Option<Vec<u8>>,
+        max_bytes: u64,
+    ) -> Pending<()>;
 }
