@@ -80,7 +80,11 @@ impl Report {
         }
         if let Some(latency) = self.latency {
             let Latency { p50_us, p99_us, p999_us, max_us } = latency;
-            writeln!(out, "  {:<28} {p50_us:.0} / {p99_us:.0} / {p999_us:.0} / {max_us:.0} µs", "p50 / p99 / p99.9 / max")?;
+            writeln!(
+                out,
+                "  {:<28} {p50_us:.0} / {p99_us:.0} / {p999_us:.0} / {max_us:.0} µs",
+                "p50 / p99 / p99.9 / max"
+            )?;
         }
         write!(out, "  {:<28} {} / {}", "lost / errors", self.lost, self.errors)?;
         Ok(out)

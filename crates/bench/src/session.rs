@@ -81,8 +81,7 @@ impl Session {
     /// Opens a stream, with STARTTLS if that is asked for; returns the features that are offered then.
     pub(crate) async fn open_stream(endpoint: &Endpoint) -> Result<(Self, Vec<u8>)> {
         let (link, incoming) = endpoint.connect().await?;
-        let mut session =
-            Self { link, incoming, framer: Framer::new(), jid: String::new(), roster: Vec::new() };
+        let mut session = Self { link, incoming, framer: Framer::new(), jid: String::new(), roster: Vec::new() };
         let mut features = session.header(&endpoint.domain).await?;
         if endpoint.security == Security::Starttls {
             if !contains(&features, "<starttls") {
@@ -122,10 +121,8 @@ impl Session {
         let challenge = self.expect("challenge").await?;
         let challenge = decode_text(&challenge, "challenge")?;
         let answer = exchange.answer(&challenge, &endpoint.password, endpoint.known_key(&user))?;
-        let response = format!(
-            "<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{}</response>",
-            BASE64.encode(&answer.message)
-        );
+        let response =
+            format!("<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{}</response>", BASE64.encode(&answer.message));
         self.link.send(response.as_bytes())?;
         let success = self.expect("success").await?;
         answer.verify(&decode_text(&success, "success")?)?;

@@ -71,10 +71,7 @@ pub(crate) async fn run(ends: Ends<'_>, plan: Plan, servers: &[ProcessTree]) -> 
             Ends::One(endpoint) => ((endpoint, 2 * pair - 1), (endpoint, 2 * pair)),
             Ends::Two(left, right) => ((left, pair), (right, pair)),
         };
-        [
-            (left.clone(), left_number, Place::Pair(pair)),
-            (right.clone(), right_number, Place::Pair(pair)),
-        ]
+        [(left.clone(), left_number, Place::Pair(pair)), (right.clone(), right_number, Place::Pair(pair))]
     });
     let sessions = enter_all(list, Until::Present).await?;
 
@@ -152,7 +149,12 @@ impl Shared {
 }
 
 /// Receives, and in a closed loop answers.
-async fn converse(mut session: Session, template: Template, shared: Arc<Shared>, recorder: Arc<Recorder>) -> Result<()> {
+async fn converse(
+    mut session: Session,
+    template: Template,
+    shared: Arc<Shared>,
+    recorder: Arc<Recorder>,
+) -> Result<()> {
     let mut answers = Vec::new();
     loop {
         if session.receive().await? == Stream::Closed {
@@ -248,10 +250,7 @@ mod tests {
         let mut bytes = Vec::new();
         Template::new("o'neil@x/r", 3).write(&mut bytes, 0xABCD).unwrap();
         let text = String::from_utf8(bytes).unwrap();
-        assert_eq!(
-            text,
-            "<message to='o&apos;neil@x/r' type='chat' id='t000000000000abcd'><body>xxx</body></message>"
-        );
+        assert_eq!(text, "<message to='o&apos;neil@x/r' type='chat' id='t000000000000abcd'><body>xxx</body></message>");
         assert_eq!(timestamp(text.as_bytes()), Some(0xABCD));
         assert_eq!(timestamp(b"<message id='other'/>"), None);
     }

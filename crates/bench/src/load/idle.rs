@@ -14,16 +14,14 @@ use crate::session::{Until, enter_all};
 /// silent time.
 pub(crate) async fn run(endpoint: &Endpoint, sessions: u32, window: Window, servers: &[ProcessTree]) -> Result<Report> {
     let before = memory(servers)?;
-    let held =
-        enter_all((1..=sessions).map(|number| (endpoint.clone(), number, Place::Idle)), Until::Present).await?;
+    let held = enter_all((1..=sessions).map(|number| (endpoint.clone(), number, Place::Idle)), Until::Present).await?;
     tokio::time::sleep(window.warmup.max(Duration::from_secs(1))).await;
     let meter = Meter::start(servers)?;
     tokio::time::sleep(window.duration).await;
     let report = meter.stop()?.report(u64::from(sessions));
     let after = memory(servers)?;
     drop(held);
-    let memory_kib =
-        (!servers.is_empty()).then(|| (after as f64 - before as f64) / f64::from(sessions.max(1)));
+    let memory_kib = (!servers.is_empty()).then(|| (after as f64 - before as f64) / f64::from(sessions.max(1)));
     Ok(Report { memory_kib, ..report }.named("idle", "session"))
 }
 

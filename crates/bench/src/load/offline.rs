@@ -136,11 +136,7 @@ pub(crate) async fn run(endpoint: &Endpoint, plan: Plan, servers: &[ProcessTree]
     Ok([stored, drained])
 }
 
-async fn present(
-    endpoint: &Endpoint,
-    numbers: impl IntoIterator<Item = u32>,
-    until: Until,
-) -> Result<Vec<Session>> {
+async fn present(endpoint: &Endpoint, numbers: impl IntoIterator<Item = u32>, until: Until) -> Result<Vec<Session>> {
     enter_all(numbers.into_iter().map(|number| (endpoint.clone(), number, Place::Idle)), until).await
 }
 
