@@ -4,6 +4,7 @@ mod cli;
 mod client;
 mod config;
 mod demo;
+mod federation;
 mod init;
 mod keys;
 mod logging;

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stonechat_admin::{Admin, CertificateView, CertificatesControl, ErrorCode, Lifecycle, Reloaded};
+use crate::federation::{self, FederationControl};
 use stonechat_jid::Domain;
 use stonechat_net::{
     AddressLimits, Addresses, Certificates, ClientFront, ClientLimits, ClientTransport, Listener, bind, serve_client,
@@ -104,7 +105,10 @@ pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
     let listeners = Listeners::bind(&config)?;
     let store = open_store(&config)?;
     let decoy = secret(&*store, "decoy").await?;
-    let router = router(&config, store, Arc::new(NoRemote))?;
+    let dialback = secret(&*store, "dialback").await?;
+    let peers = federation::peers(&config, Arc::clone(&certificates))?;
+    let federation = federation::start(&config, Arc::clone(&peers), &dialback)?;
+    let router = router(&config, store, Arc::new(federation.clone()))?;
     let (limits, addresses) = match config.rate_limits {
         Permission::Allowed => (ClientLimits::default(), Some(AddressLimits::default())),
         Permission::Refused => (ClientLimits { bytes: None, stanzas: None, ..ClientLimits::default() }, None),
@@ -128,13 +132,14 @@ pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
     });
     let admin = Arc::new(Admin {
         router: router.clone(),
-        federation: None,
+        federation: Some(Arc::new(FederationControl { federation: federation.clone(), router: router.clone() })),
         certificates: Some(control.clone()),
         lifecycle: Some(control.clone()),
         version: env!("CARGO_PKG_VERSION"),
     });
     let mut tasks = vec![stonechat_admin::serve(&admin_socket, Arc::clone(&admin)).await.map_err(socket_failure)?];
-    listeners.accept(&front, &control, &mut tasks);
+    let incoming = federation::Incoming::new(federation, router.clone(), peers);
+    listeners.accept(&front, &control, &incoming, &mut tasks);
     let sweeper = router.clone();
     tasks.push(tokio::spawn(async move {
         loop {
@@ -166,6 +171,8 @@ async fn secret(store: &dyn Store, name: &str) -> Result<[u8; 32], Failure> {
 struct Listeners {
     c2s: Vec<Listener>,
     c2s_tls: Vec<Listener>,
+    s2s: Vec<Listener>,
+    s2s_tls: Vec<Listener>,
 }
 
 impl Listeners {
@@ -176,18 +183,40 @@ impl Listeners {
                 .map(|address| bind(*address).map_err(|error| Failure::new(ErrorCode::AddressTaken, error.to_string())))
                 .collect::<Result<Vec<_>, _>>()
         };
-        Ok(Listeners { c2s: all(&config.listen.c2s)?, c2s_tls: all(&config.listen.c2s_tls)? })
+        Ok(Listeners {
+            c2s: all(&config.listen.c2s)?,
+            c2s_tls: all(&config.listen.c2s_tls)?,
+            s2s: all(&config.listen.s2s)?,
+            s2s_tls: all(&config.listen.s2s_tls)?,
+        })
     }
 
     fn describe(&self) -> Vec<String> {
-        let kinds = [("c2s", &self.c2s), ("c2s_tls", &self.c2s_tls)];
+        let kinds = [("c2s", &self.c2s), ("c2s_tls", &self.c2s_tls), ("s2s", &self.s2s), ("s2s_tls", &self.s2s_tls)];
         kinds
             .iter()
             .flat_map(|(kind, listeners)| listeners.iter().map(move |l| format!("{kind} {}", l.address())))
             .collect()
     }
 
-    fn accept(self, front: &Arc<ClientFront>, control: &Arc<Control>, tasks: &mut Vec<JoinHandle<()>>) {
+    fn accept(
+        self,
+        front: &Arc<ClientFront>,
+        control: &Arc<Control>,
+        incoming: &Arc<federation::Incoming>,
+        tasks: &mut Vec<JoinHandle<()>>,
+    ) {
+        let servers = self.s2s.into_iter().map(|l| (l, stonechat_stream::S2sTransport::StartTls));
+        let direct = self.s2s_tls.into_iter().map(|l| (l, stonechat_stream::S2sTransport::DirectTls));
+        for (listener, transport) in servers.chain(direct) {
+            let incoming = Arc::clone(incoming);
+            tasks.push(tokio::spawn(async move {
+                loop {
+                    let (socket, peer) = listener.accept().await;
+                    incoming.take(socket, peer, transport);
+                }
+            }));
+        }
         let clear = match control.config().plaintext_clients {
             Permission::Allowed => ClientTransport::StartTlsOptional,
             Permission::Refused => ClientTransport::StartTls,

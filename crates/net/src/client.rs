@@ -202,10 +202,10 @@ async fn secure(
     choice: Choice<'_>,
 ) -> std::io::Result<()> {
     let handshake = tls::accept(link, choice, Facing::Clients);
-    let accepted = tokio::time::timeout(front.limits.handshake, handshake)
+    let certificate = tokio::time::timeout(front.limits.handshake, handshake)
         .await
         .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-    let bindings = tls::bindings(link, &accepted.certificate);
+    let bindings = tls::bindings(link, &certificate);
     machine.on_tls(Instant::now(), TlsFacts { bindings, ..TlsFacts::default() });
     Ok(())
 }

@@ -183,20 +183,6 @@ impl Link {
         TryWrite(&self.socket)
     }
 
-    /// Bytes that arrived in the clear and were not read yet: what stands behind `<starttls/>` must not exist.
-    pub(crate) async fn peek_pending(&self) -> usize {
-        let mut byte = [0u8; 1];
-        // `try_io` would need interest; a poll that is not ready means nothing is there.
-        let peeked = std::future::poll_fn(|context| {
-            let mut buffer = tokio::io::ReadBuf::new(&mut byte);
-            match self.socket.poll_peek(context, &mut buffer) {
-                std::task::Poll::Ready(Ok(count)) => std::task::Poll::Ready(count),
-                _ => std::task::Poll::Ready(0),
-            }
-        });
-        peeked.await
-    }
-
     /// Reads what there is, at most one buffer's worth, and lends the plaintext to `consume`.
     pub(crate) fn receive(&self, consume: &mut dyn FnMut(&[u8])) -> io::Result<Received> {
         pool::with_read_buffer(|buffer| {

@@ -65,13 +65,6 @@ pub(crate) enum Facing {
     Servers,
 }
 
-/// What the acceptance of a TLS session brought.
-pub(crate) struct AcceptedTls {
-    pub(crate) certificate: Arc<CertifiedDomain>,
-    /// The server name the client asked for.
-    pub(crate) server_name: Option<String>,
-}
-
 /// How the certificate is chosen.
 pub(crate) enum Choice<'a> {
     /// Direct TLS: by the ClientHello's server name.
@@ -80,8 +73,8 @@ pub(crate) enum Choice<'a> {
     Fixed(Arc<CertifiedDomain>),
 }
 
-/// Runs the accepting handshake to its end. The caller bounds its time.
-pub(crate) async fn accept(link: &Link, choice: Choice<'_>, facing: Facing) -> io::Result<AcceptedTls> {
+/// Runs the accepting handshake to its end, and gives the certificate it presented. The caller bounds its time.
+pub(crate) async fn accept(link: &Link, choice: Choice<'_>, facing: Facing) -> io::Result<Arc<CertifiedDomain>> {
     let mut acceptor = Acceptor::default();
     let mut received = 0usize;
     let accepted = loop {
@@ -129,7 +122,7 @@ pub(crate) async fn accept(link: &Link, choice: Choice<'_>, facing: Facing) -> i
     };
     link.set_tls(rustls::Connection::Server(connection));
     complete(link).await?;
-    Ok(AcceptedTls { certificate, server_name })
+    Ok(certificate)
 }
 
 /// Drives a handshake on the link to its end.

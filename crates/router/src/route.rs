@@ -182,6 +182,7 @@ impl Router {
         match stanza.kind() {
             // Presence to a server means nothing here (abuse case 82: nor does a subscription to it).
             Kind::Presence => {}
+            Kind::Iq if !stanza.stanza_type().is_answerable() => self.take_answer(stanza),
             Kind::Message | Kind::Iq => effects.bounce(stanza, &StanzaCondition::ServiceUnavailable.into()),
         }
     }

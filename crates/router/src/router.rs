@@ -1,15 +1,19 @@
 //! The router's state and its short operations; the pipeline itself is in [`crate::route`].
 
 use crate::account::{Cell, Shards};
-use crate::{AccountError, AccountPresence, Clock, Context, Hosts, Random, Registry, Remote, Settings, SystemClock};
+use crate::{
+    AccountError, AccountPresence, Clock, Commits, Context, Hosts, Random, Registry, Remote, Settings, SystemClock, Turn,
+};
 use arc_swap::ArcSwap;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain, FullJid, Jid};
 use stonechat_sasl::{Credentials, Password};
 use stonechat_store::{AccountId, AccountState, NewAccount, Store};
-use tokio::sync::Semaphore;
+use stonechat_stanza::Stanza;
+use tokio::sync::{Semaphore, oneshot};
 
 /// How many password derivations may wait for the blocking pool before new ones are refused.
 const HASHING_QUEUE: usize = 256;
@@ -43,6 +47,8 @@ pub(crate) struct Inner {
     pub(crate) shards: Shards,
     pub(crate) sessions: AtomicU64,
     pub(crate) next_session: AtomicU64,
+    /// Requests of the server's own that await their answers: by id, and whom they were sent to.
+    pub(crate) requests: Mutex<HashMap<String, (Jid, oneshot::Sender<Stanza>)>>,
     hashing_waiting: Semaphore,
     hashing: Semaphore,
     started: Instant,
@@ -85,6 +91,7 @@ impl Router {
                 shards: Shards::new(),
                 sessions: AtomicU64::new(0),
                 next_session: AtomicU64::new(1),
+                requests: Mutex::new(HashMap::new()),
                 hashing_waiting: Semaphore::new(HASHING_QUEUE),
                 hashing: Semaphore::new(cores),
                 started,
@@ -154,6 +161,37 @@ impl Router {
             let _ = write!(text, "{byte:02x}");
             text
         })
+    }
+
+    /// Sends an IQ request of the server itself (its `from` is a served domain) and resolves with its answer; the caller
+    /// bounds the time. The id is drawn here, and only an answer from whom it was sent to is taken (abuse case 68).
+    pub async fn request(&self, mut stanza: Stanza) -> Option<Stanza> {
+        let to = stanza.to()?.clone();
+        let id = self.random_token();
+        stanza.head_mut().id = Some(id.as_str().into());
+        let (sender, receiver) = oneshot::channel();
+        let waiting = Waiting { router: self, id: &id };
+        self.requests().insert(id.clone(), (to, sender));
+        self.route(stanza, &mut Turn::new(), &mut Commits::new());
+        let answer = receiver.await.ok();
+        drop(waiting);
+        answer
+    }
+
+    fn requests(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Jid, oneshot::Sender<Stanza>)>> {
+        self.inner.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a result or error that may answer a request of ours.
+    pub(crate) fn take_answer(&self, stanza: &Stanza) {
+        let (Some(id), Some(from)) = (stanza.id(), stanza.from()) else { return };
+        let mut requests = self.requests();
+        if requests.get(&**id).is_some_and(|(to, _)| to == from)
+            && let Some((_, sender)) = requests.remove(&**id)
+        {
+            // Nobody waits any more when the time was up.
+            let _ = sender.send(stanza.clone());
+        }
     }
 
     /// Makes an account. The address was prepared at creating level.
@@ -247,5 +285,17 @@ impl Router {
     /// Ends idle accounts' stay in memory. Called now and then by the life cycle.
     pub fn sweep(&self) {
         self.inner.shards.sweep(self.inner.clock.monotonic());
+    }
+}
+
+/// Takes a request off the list when nobody waits for its answer any more.
+struct Waiting<'a> {
+    router: &'a Router,
+    id: &'a str,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.router.requests().remove(self.id);
     }
 }

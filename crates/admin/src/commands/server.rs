@@ -13,8 +13,6 @@ pub struct LinkView {
     pub direction: &'static str,
     /// What it is doing, in words.
     pub state: String,
-    /// How the other side proved itself: `external`, `dialback`, or nothing yet.
-    pub authenticated: Option<&'static str>,
     /// Kind of connection and address.
     pub connection: Option<String>,
     /// Stanzas waiting to be sent.

@@ -1,0 +1,175 @@
+//! Driving a stream that another server opened.
+
+use crate::link::note;
+use crate::{Channel, Federation, TlsRole};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use stonechat_jid::Domain;
+use stonechat_router::{Commits, Router, Turn};
+use stonechat_stream::s2s_in::{Command, Config, Event, S2sIn};
+use stonechat_stream::s2s_out::Question;
+use stonechat_stream::{Dialback, S2sTransport, Token};
+use tokio::sync::mpsc;
+use tracing::{debug, info};
+
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+/// Serves a stream until it ends.
+pub async fn serve_inbound(federation: Federation, router: Router, config: Arc<Config>, mut channel: Box<dyn Channel>) {
+    let mut machine = S2sIn::new(Arc::clone(&config), Instant::now());
+    if config.transport == S2sTransport::DirectTls {
+        match channel.secure(TlsRole::AcceptByServerName).await {
+            Ok(facts) => machine.on_tls(Instant::now(), facts),
+            Err(source) => {
+                debug!(event = "s2s.tls_failed", peer = %channel.describe(), %source, "a TLS handshake failed");
+                return;
+            }
+        }
+    }
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let (verdicts, answers) = mpsc::channel(64);
+    let mut stream = Inbound {
+        federation,
+        router,
+        channel,
+        machine: Box::new(machine),
+        commits: Commits::new(),
+        input: Vec::new(),
+        verdicts,
+        answers,
+        number,
+        peer: None,
+    };
+    stream.list(None);
+    stream.run().await;
+    stream.channel.close().await;
+    stream.federation.inner.inbound.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&number);
+}
+
+struct Inbound {
+    federation: Federation,
+    router: Router,
+    channel: Box<dyn Channel>,
+    machine: Box<S2sIn>,
+    commits: Commits,
+    input: Vec<u8>,
+    verdicts: mpsc::Sender<(Token, Dialback)>,
+    answers: mpsc::Receiver<(Token, Dialback)>,
+    number: u64,
+    peer: Option<Domain>,
+}
+
+/// Whether the stream goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Going {
+    On,
+    Ended,
+}
+
+impl Inbound {
+    fn list(&self, domain: Option<Domain>) {
+        let mut inbound = self.federation.inner.inbound.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        inbound.insert(self.number, (domain, self.channel.describe()));
+    }
+
+    async fn run(&mut self) {
+        while self.settle().await == Going::On && self.wait().await == Going::On {}
+    }
+
+    async fn flush(&mut self) -> Going {
+        let mut out = Vec::new();
+        self.machine.poll_transmit(&mut out);
+        if out.is_empty() || self.channel.send(&out).await.is_ok() { Going::On } else { Going::Ended }
+    }
+
+    async fn settle(&mut self) -> Going {
+        let mut turn = Turn::new();
+        while let Some(event) = self.machine.poll_event() {
+            match event {
+                Event::Stanza(stanza) => {
+                    self.router.accept_remote(stanza, &mut turn, &mut self.commits).await;
+                }
+                Event::Bounce(stanza) => self.router.route(stanza, &mut turn, &mut self.commits),
+                Event::StartTls(domain) => {
+                    if self.flush().await == Going::Ended {
+                        return Going::Ended;
+                    }
+                    match self.channel.secure(TlsRole::Accept(domain)).await {
+                        Ok(facts) => self.machine.on_tls(Instant::now(), facts),
+                        Err(source) => {
+                            debug!(event = "s2s.tls_failed", peer = %self.channel.describe(), %source, "a TLS handshake failed");
+                            return Going::Ended;
+                        }
+                    }
+                }
+                Event::CheckCertificate(token, domain) => {
+                    let judged = self.channel.judge(&domain);
+                    self.note(Some(&domain), &format!("incoming: certificate: {}", judged.reason));
+                    self.machine.command(Instant::now(), Command::CertificateChecked(token, judged.validity));
+                }
+                Event::DialbackResult { token, from, to, stream_id, key } => {
+                    // XEP-0220 §2.2: the authoritative server is asked, while this stream goes on.
+                    let question = Question { from: to, to: from, stream_id, key };
+                    let (federation, router, verdicts) =
+                        (self.federation.clone(), self.router.clone(), self.verdicts.clone());
+                    tokio::spawn(async move {
+                        let verdict = federation.verify(&router, question).await;
+                        // The stream may have ended meanwhile.
+                        let _ = verdicts.send((token, verdict)).await;
+                    });
+                }
+                Event::Authorised { from, to, by } => {
+                    info!(event = "s2s.authorised", %from, %to, ?by, "another server has proved its domain");
+                    self.note(Some(&from), &format!("incoming: proved to {to} ({by:?})"));
+                    self.list(Some(from.clone()));
+                    self.peer = Some(from);
+                }
+                Event::Note(step) => {
+                    let peer = self.peer.clone();
+                    self.note(peer.as_ref(), &format!("incoming: {step}"));
+                }
+                Event::Closed(closed) => {
+                    let peer = self.peer.clone();
+                    self.note(peer.as_ref(), &format!("incoming: the stream ended: {closed}"));
+                    self.flush().await;
+                    return Going::Ended;
+                }
+            }
+            if self.flush().await == Going::Ended {
+                return Going::Ended;
+            }
+        }
+        turn.flush();
+        self.flush().await
+    }
+
+    fn note(&self, domain: Option<&Domain>, text: &str) {
+        if let Some(domain) = domain {
+            note(&self.federation, &self.router, domain, text);
+        }
+    }
+
+    async fn wait(&mut self) -> Going {
+        let deadline = self.machine.poll_timeout();
+        let sleep = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        self.input.clear();
+        let reading = self.machine.wants_input();
+        tokio::select! {
+            received = self.channel.receive(&mut self.input), if reading => match received {
+                Ok(0) | Err(_) => self.machine.on_eof(),
+                Ok(_) => self.machine.on_bytes(Instant::now(), &self.input),
+            },
+            Some((token, verdict)) = self.answers.recv() => {
+                self.machine.command(Instant::now(), Command::DialbackVerdict(token, verdict));
+            }
+            () = sleep => self.machine.on_timeout(Instant::now()),
+        }
+        Going::On
+    }
+}

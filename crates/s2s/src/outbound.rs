@@ -1,0 +1,453 @@
+//! Opening a stream to another server and driving its machine.
+
+use crate::link::{self, Link, note};
+use crate::targets::{Plan, Srv};
+use crate::{Channel, Federation, Security, Target, TlsRole};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use stonechat_jid::Domain;
+use stonechat_router::Router;
+use stonechat_stanza::{Stanza, StanzaCondition, StanzaError};
+use stonechat_stream::s2s_out::{Command, Config, Ended, Event, External, Purpose, Question, S2sOut};
+use stonechat_stream::{Dialback, S2sTransport};
+
+/// RFC 8305 §5: how long one address has before the next is tried beside it.
+const STAGGER: Duration = Duration::from_millis(250);
+/// Addresses tried for one domain.
+const MAX_ENDPOINTS: usize = 16;
+
+/// Why a domain was not reached.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("the domain says that it has no such service")]
+    NoService,
+    #[error("it has no address")]
+    NoAddress,
+    #[error("{0}")]
+    Dns(String),
+    #[error("{0}")]
+    Unreachable(String),
+    #[error("{0}")]
+    Refused(String),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Endpoint {
+    address: SocketAddr,
+    security: Security,
+}
+
+async fn endpoints(federation: &Federation, router: &Router, remote: &Domain) -> Result<Vec<Endpoint>, Failure> {
+    let resolver = &federation.inner.resolver;
+    let targets = match federation.inner.settings.hosts.get(remote) {
+        Some(fixed) => {
+            note(federation, router, remote, format!("fixed address {}:{}", fixed.host, fixed.port));
+            vec![fixed.clone()]
+        }
+        None => {
+            let ascii = remote.to_ascii().map_err(|_| Failure::NoAddress)?;
+            let (starttls_name, direct_name) =
+                (format!("_xmpp-server._tcp.{ascii}"), format!("_xmpps-server._tcp.{ascii}"));
+            let (starttls, direct) = tokio::join!(resolver.srv(&starttls_name), resolver.srv(&direct_name));
+            let srv = match (starttls, direct) {
+                (Err(error), Err(_)) => {
+                    note(federation, router, remote, error.to_string());
+                    return Err(Failure::Dns(error.to_string()));
+                }
+                (starttls, direct) => {
+                    Srv { starttls: starttls.unwrap_or_default(), direct: direct.unwrap_or_default() }
+                }
+            };
+            match link::plan(federation, &ascii, srv) {
+                Plan::NoService => {
+                    note(federation, router, remote, "its SRV records say that it has no such service");
+                    return Err(Failure::NoService);
+                }
+                Plan::Try(targets) => targets,
+            }
+        }
+    };
+    let mut endpoints = Vec::new();
+    let mut failed = None;
+    for Target { host, port, security } in targets {
+        match resolver.addresses(&host).await {
+            Ok(addresses) => {
+                let list = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let kind = match security {
+                    Security::StartTls => "STARTTLS",
+                    Security::Direct => "direct TLS",
+                };
+                note(federation, router, remote, format!("{host} port {port} ({kind}): {}", if list.is_empty() { "no address" } else { &list }));
+                endpoints.extend(
+                    addresses.into_iter().map(|ip| Endpoint { address: SocketAddr::new(ip, port), security }),
+                );
+            }
+            Err(error) => {
+                note(federation, router, remote, format!("{host}: {error}"));
+                failed = Some(error.to_string());
+            }
+        }
+    }
+    endpoints.truncate(MAX_ENDPOINTS);
+    match (endpoints.is_empty(), failed) {
+        (false, _) => Ok(endpoints),
+        (true, Some(error)) => Err(Failure::Dns(error)),
+        (true, None) => Err(Failure::NoAddress),
+    }
+}
+
+/// Connects to the first endpoint that answers (RFC 8305), and takes it and those before it off the list.
+async fn connect(
+    federation: &Federation,
+    router: &Router,
+    remote: &Domain,
+    left: &mut Vec<Endpoint>,
+) -> Result<(Box<dyn Channel>, Endpoint), Failure> {
+    let mut attempts = FuturesUnordered::new();
+    let mut next = 0usize;
+    let mut last = String::from("no address answered");
+    loop {
+        if let Some(endpoint) = left.get(next).copied() {
+            next = next.saturating_add(1);
+            let dial = federation.inner.dialler.dial(endpoint.address);
+            let limit = federation.inner.settings.connect;
+            attempts.push(async move {
+                let dialled = tokio::time::timeout(limit, dial)
+                    .await
+                    .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+                (endpoint, dialled)
+            });
+        } else if attempts.is_empty() {
+            left.clear();
+            return Err(Failure::Unreachable(last));
+        }
+        let more = next < left.len();
+        tokio::select! {
+            Some((endpoint, dialled)) = attempts.next() => match dialled {
+                Ok(channel) => {
+                    left.retain(|other| other.address != endpoint.address);
+                    return Ok((channel, endpoint));
+                }
+                Err(error) => {
+                    last = format!("{}: {error}", endpoint.address);
+                    note(federation, router, remote, format!("{}: {error}", endpoint.address));
+                }
+            },
+            () = tokio::time::sleep(STAGGER), if more => {}
+        }
+    }
+}
+
+/// Opens a stream for a link and sends what waits, until the stream is quiet for long or ends. `Err` when the domain was
+/// never proved; what waits is still in the queue then.
+pub(crate) async fn deliver(federation: &Federation, router: &Router, link: &Arc<Link>) -> Result<(), Failure> {
+    let mut left = endpoints(federation, router, &link.remote).await?;
+    let mut external = External::WhenOffered;
+    let mut last = Failure::NoAddress;
+    while !left.is_empty() {
+        let (channel, endpoint) = match connect(federation, router, &link.remote, &mut left).await {
+            Ok(connected) => connected,
+            // What an earlier endpoint said is more than that the rest did not answer.
+            Err(failure) => return Err(if matches!(last, Failure::NoAddress) { failure } else { last }),
+        };
+        let mut stream = Stream::new(federation, router, &link.local, &link.remote, channel, endpoint, external, Purpose::Stanzas);
+        match stream.serve(link).await {
+            Served::Proved => return Ok(()),
+            Served::Failed(Ended::ExternalRefused { condition }) if external == External::WhenOffered => {
+                note(federation, router, &link.remote, format!("again without certificate ({condition})"));
+                external = External::Never;
+                left.insert(0, endpoint);
+            }
+            Served::Failed(ended) => {
+                note(federation, router, &link.remote, ended.to_string());
+                last = Failure::Refused(ended.to_string());
+            }
+        }
+    }
+    Err(last)
+}
+
+/// Asks about a dialback key on a stream of its own.
+pub(crate) async fn verify(federation: &Federation, router: &Router, question: Question) -> Dialback {
+    let (local, remote) = (question.from.clone(), question.to.clone());
+    let asked = async {
+        let mut left = endpoints(federation, router, &remote).await.ok()?;
+        while !left.is_empty() {
+            let (channel, endpoint) = connect(federation, router, &remote, &mut left).await.ok()?;
+            let mut stream =
+                Stream::new(federation, router, &local, &remote, channel, endpoint, External::Never, Purpose::Verification);
+            if let Some(answer) = stream.ask(question.clone()).await {
+                return Some(answer);
+            }
+        }
+        None
+    };
+    match tokio::time::timeout(federation.inner.settings.patience, asked).await {
+        Ok(Some(answer)) => answer,
+        Ok(None) => Dialback::Failed(StanzaCondition::RemoteServerNotFound),
+        Err(_) => Dialback::Failed(StanzaCondition::RemoteServerTimeout),
+    }
+}
+
+/// How serving a link on one stream ended.
+enum Served {
+    /// The domain was proved; what could be sent was.
+    Proved,
+    /// It was not.
+    Failed(Ended),
+}
+
+struct Stream<'a> {
+    federation: &'a Federation,
+    router: &'a Router,
+    local: Domain,
+    remote: Domain,
+    channel: Box<dyn Channel>,
+    machine: S2sOut,
+    security: Security,
+    input: Vec<u8>,
+}
+
+/// What happened on the stream.
+enum Happened {
+    Ready,
+    Verified(Dialback),
+    PairFailed(String),
+    Ended(Ended),
+}
+
+impl<'a> Stream<'a> {
+    #[expect(clippy::too_many_arguments, reason = "the parts of one stream, put together once")]
+    fn new(
+        federation: &'a Federation,
+        router: &'a Router,
+        local: &Domain,
+        remote: &Domain,
+        channel: Box<dyn Channel>,
+        endpoint: Endpoint,
+        external: External,
+        purpose: Purpose,
+    ) -> Stream<'a> {
+        let transport = match endpoint.security {
+            Security::StartTls => S2sTransport::StartTls,
+            Security::Direct => S2sTransport::DirectTls,
+        };
+        note(federation, router, remote, format!("connected to {}", endpoint.address));
+        let config = Arc::new(Config { transport, external, ..federation.outgoing() });
+        let machine = S2sOut::new(config, local.clone(), remote.clone(), purpose, Instant::now());
+        Stream {
+            federation,
+            router,
+            local: local.clone(),
+            remote: remote.clone(),
+            channel,
+            machine,
+            security: endpoint.security,
+            input: Vec::new(),
+        }
+    }
+
+    fn lost(&mut self, error: &std::io::Error) -> Ended {
+        note(self.federation, self.router, &self.remote, format!("the connection broke: {error}"));
+        Ended::Stream(stonechat_stream::Closed::Lost)
+    }
+
+    /// Everything that the machine wants done now.
+    async fn settle(&mut self) -> Result<Option<Happened>, Ended> {
+        loop {
+            self.flush().await?;
+            let Some(event) = self.machine.poll_event() else { return Ok(None) };
+            match event {
+                Event::StartTls(_) => {
+                    self.flush().await?;
+                    self.secure().await?;
+                }
+                Event::CheckCertificate(token, domain) => {
+                    let judged = self.channel.judge(&domain);
+                    note(self.federation, self.router, &self.remote, format!("certificate: {}", judged.reason));
+                    self.machine.command(Instant::now(), Command::CertificateChecked(token, judged.validity));
+                }
+                Event::Open => {}
+                Event::Ready(_) => return Ok(Some(Happened::Ready)),
+                Event::PairFailed { reason, .. } => return Ok(Some(Happened::PairFailed(reason.to_string()))),
+                Event::Verified { answer, .. } => return Ok(Some(Happened::Verified(answer))),
+                Event::Unsent(stanza, condition) => {
+                    self.router.accept_bounce(&stanza, &StanzaError::new(condition));
+                }
+                Event::Note(step) => note(self.federation, self.router, &self.remote, step.to_string()),
+                Event::Closed(ended) => {
+                    self.flush().await?;
+                    return Ok(Some(Happened::Ended(ended)));
+                }
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), Ended> {
+        let mut out = Vec::new();
+        self.machine.poll_transmit(&mut out);
+        if out.is_empty() {
+            return Ok(());
+        }
+        match self.channel.send(&out).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.lost(&error)),
+        }
+    }
+
+    async fn secure(&mut self) -> Result<(), Ended> {
+        let role = TlsRole::Initiate { local: self.local.clone(), remote: self.remote.clone() };
+        match self.channel.secure(role).await {
+            Ok(facts) => {
+                self.machine.on_tls(Instant::now(), facts);
+                Ok(())
+            }
+            Err(error) => {
+                note(self.federation, self.router, &self.remote, format!("the TLS handshake failed: {error}"));
+                Err(Ended::Stream(stonechat_stream::Closed::Lost))
+            }
+        }
+    }
+
+    /// Waits for the peer or the clock.
+    async fn wait(&mut self, until: Option<Instant>) -> Result<(), Ended> {
+        let deadline = [self.machine.poll_timeout(), until].into_iter().flatten().min();
+        let sleep = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        self.input.clear();
+        tokio::select! {
+            received = self.channel.receive(&mut self.input) => match received {
+                Ok(0) => self.machine.on_eof(),
+                Ok(_) => self.machine.on_bytes(Instant::now(), &self.input),
+                Err(error) => {
+                    let ended = self.lost(&error);
+                    return Err(ended);
+                }
+            },
+            () = sleep => self.machine.on_timeout(Instant::now()),
+        }
+        Ok(())
+    }
+
+    /// Until something of note happens, or the time is up.
+    async fn until_happened(&mut self, until: Instant) -> Happened {
+        if self.security == Security::Direct
+            && let Err(ended) = self.secure().await
+        {
+            return Happened::Ended(ended);
+        }
+        self.security = Security::StartTls;
+        loop {
+            match self.settle().await {
+                Ok(Some(happened)) => return happened,
+                Ok(None) => {}
+                Err(ended) => return Happened::Ended(ended),
+            }
+            if Instant::now() >= until {
+                return Happened::Ended(Ended::Timeout);
+            }
+            if let Err(ended) = self.wait(Some(until)).await {
+                return Happened::Ended(ended);
+            }
+        }
+    }
+
+    async fn ask(&mut self, question: Question) -> Option<Dialback> {
+        self.machine.command(Instant::now(), Command::Verify(question));
+        let until = Instant::now().checked_add(self.federation.inner.settings.negotiate)?;
+        let happened = self.until_happened(until).await;
+        self.machine.command(Instant::now(), Command::Close(None));
+        let _ = self.flush().await;
+        self.channel.close().await;
+        match happened {
+            Happened::Verified(answer) => Some(answer),
+            _ => None,
+        }
+    }
+
+    async fn serve(&mut self, link: &Arc<Link>) -> Served {
+        let until = Instant::now().checked_add(self.federation.inner.settings.negotiate).unwrap_or_else(Instant::now);
+        match self.until_happened(until).await {
+            Happened::Ready => {}
+            Happened::Ended(ended) => {
+                self.channel.close().await;
+                return Served::Failed(ended);
+            }
+            Happened::PairFailed(reason) => {
+                note(self.federation, self.router, &self.remote, &reason);
+                self.channel.close().await;
+                return Served::Failed(Ended::NoMechanism);
+            }
+            Happened::Verified(_) => {}
+        }
+        note(self.federation, self.router, &self.remote, format!("{} may send to {}", self.local, self.remote));
+        link.set_state("established", Some(self.channel.describe()));
+        self.pump(link).await;
+        self.channel.close().await;
+        Served::Proved
+    }
+
+    /// Sends what waits and what comes, until the stream ends or all is quiet for long.
+    async fn pump(&mut self, link: &Arc<Link>) {
+        let mut quiet_since = Instant::now();
+        loop {
+            while let Some(stanza) = link.pop() {
+                quiet_since = Instant::now();
+                if let Some(limit) = self.machine.peer_max_bytes()
+                    && stanza.size() > limit
+                {
+                    // Abuse case 136: never more than the peer takes.
+                    let error = StanzaError::new(StanzaCondition::PolicyViolation)
+                        .with_text("the other server does not take stanzas that large");
+                    self.router.accept_bounce(&stanza, &error);
+                    continue;
+                }
+                if self.write(&stanza).await.is_err() {
+                    // Not known to be written in full: it goes first on the next stream.
+                    link.push_front(stanza);
+                    return;
+                }
+            }
+            match self.settle().await {
+                Ok(Some(Happened::Ended(ended))) => {
+                    note(self.federation, self.router, &self.remote, format!("the stream ended: {ended}"));
+                    return;
+                }
+                Ok(_) => {}
+                Err(_) => return,
+            }
+            if link.take_reset() {
+                break;
+            }
+            let idle = quiet_since.checked_add(self.federation.inner.settings.idle);
+            if idle.is_some_and(|idle| idle <= Instant::now()) {
+                break;
+            }
+            if !link.is_empty() {
+                continue;
+            }
+            let waited = tokio::select! {
+                waited = self.wait(idle) => waited,
+                () = link.wake.notified() => Ok(()),
+            };
+            if waited.is_err() {
+                return;
+            }
+        }
+        note(self.federation, self.router, &self.remote, "the stream was closed: nothing to send");
+        self.machine.command(Instant::now(), Command::Close(None));
+        let _ = self.flush().await;
+    }
+
+    async fn write(&mut self, stanza: &Stanza) -> Result<(), Ended> {
+        self.machine.command(Instant::now(), Command::Send(stanza.clone()));
+        self.flush().await
+    }
+}
