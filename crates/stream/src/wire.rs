@@ -199,6 +199,7 @@ pub(crate) fn resume(machine: &mut impl Machine, now: Instant) {
     if machine.gate() != Gate::Waiting && machine.wire().has_backlog() {
         let backlog = std::mem::take(&mut machine.wire_mut().backlog);
         match machine.gate() {
+            Gate::Securing if is_blank(&backlog) => {}
             Gate::Securing => machine.abandon(),
             _ => read(machine, now, &backlog),
         }

@@ -9,13 +9,16 @@ use std::time::Instant;
 use stonechat_stanza::{StreamCondition, ns};
 use stonechat_xml::{Element, Frame};
 
+/// What is done with an element that answers a feature.
+type Take = fn(&mut C2s, Instant, Frame);
+
 /// One thing that can be negotiated.
 pub(super) struct Row {
     pub(super) phase: Phase,
     /// What it adds to the features, as the stream is now.
     pub(super) advertise: fn(&C2s, &mut Vec<Element>),
     /// The namespace of the elements that it takes, and what it does with one.
-    pub(super) take: Option<(&'static str, fn(&mut C2s, Instant, Frame))>,
+    pub(super) take: Option<(&'static str, Take)>,
 }
 
 /// In the order of the features.

@@ -64,6 +64,8 @@ pub struct S2sOut {
     tokens: Tokens,
     pub(super) events: VecDeque<Event>,
     negotiation_deadline: Option<Instant>,
+    /// What whoever asks for something when it is over is told.
+    unreachable: StanzaCondition,
     /// When we last had something to say.
     quiet_since: Instant,
 }
@@ -93,6 +95,7 @@ impl S2sOut {
             pairs: Pairs::default(),
             tokens: Tokens::default(),
             events: VecDeque::new(),
+            unreachable: StanzaCondition::RemoteServerTimeout,
             quiet_since: now,
         };
         if stream.config.transport == S2sTransport::StartTls {
@@ -219,7 +222,7 @@ impl S2sOut {
             }
             Command::Verify(question) => {
                 if self.is_over() {
-                    let answer = Dialback::Failed(StanzaCondition::RemoteServerTimeout);
+                    let answer = Dialback::Failed(self.unreachable);
                     self.events.push_back(Event::Verified { question, answer });
                 } else {
                     self.quiet_since = now;
@@ -541,8 +544,17 @@ impl S2sOut {
     fn finish(&mut self, ended: Ended) {
         self.state = State::Closed;
         self.wire.end(self.config.limits.xml);
+        // Who asked hears whether there is anybody to ask.
+        self.unreachable = match &ended {
+            Ended::Stream(Closed::ByPeer(error))
+                if matches!(error.condition, StreamCondition::HostUnknown | StreamCondition::HostGone) =>
+            {
+                StanzaCondition::RemoteServerNotFound
+            }
+            _ => StanzaCondition::RemoteServerTimeout,
+        };
         for question in self.pairs.take_questions() {
-            let answer = Dialback::Failed(StanzaCondition::RemoteServerTimeout);
+            let answer = Dialback::Failed(self.unreachable);
             self.events.push_back(Event::Verified { question, answer });
         }
         self.pairs = Pairs::default();

@@ -9,11 +9,14 @@ use stonechat_stanza::StreamCondition;
 use stonechat_stream::c2s::{Event, Failed, Transport};
 
 fn failures(server: &Server) -> Vec<&Failed> {
-    let failed = |event| match event {
-        &Event::AuthenticationFailed(ref failed) => Some(failed),
-        _ => None,
-    };
-    server.events.iter().filter_map(failed).collect()
+    server
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            Event::AuthenticationFailed(failed) => Some(failed),
+            _ => None,
+        })
+        .collect()
 }
 
 fn started() -> Server {

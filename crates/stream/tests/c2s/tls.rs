@@ -7,7 +7,7 @@ use stonechat_stream::c2s::{Event, Transport};
 #[test]
 fn abuse_40_bytes_behind_starttls_close_the_connection() {
     let behind = format!("{STARTTLS}<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AHUAcA==</auth>");
-    for behind in [behind.as_str(), &format!("{STARTTLS} "), &format!("{STARTTLS}\u{16}")] {
+    for behind in [behind.as_str(), &format!("{STARTTLS} \n<"), &format!("{STARTTLS}\u{16}")] {
         let mut server = Server::new(Transport::StartTls);
         server.answers = Answers::Never;
         server.send(HEADER);
@@ -24,6 +24,19 @@ fn abuse_40_bytes_behind_starttls_close_the_connection() {
     assert!(!server.machine.wants_input());
     server.send("<x/>");
     assert_eq!(server.closed(), Some(&Closed::Lost));
+}
+
+#[test]
+fn white_space_behind_starttls_does_nothing() {
+    for pieces in [1, usize::MAX] {
+        let mut server = Server::new(Transport::StartTls);
+        server.answers = Answers::Never;
+        server.send(HEADER);
+        let answer = server.send_cut(format!("{STARTTLS}\n ").as_bytes(), pieces);
+        assert_eq!(answer, "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+        assert_eq!(server.closed(), None);
+        assert!(!server.machine.wants_input());
+    }
 }
 
 #[test]
