@@ -295,3 +295,38 @@ impl Store for MemoryStore {
         format!("memory, {} accounts, nothing is kept", self.state().accounts.len())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    /// The future's value, at the first poll.
+    fn ready<T>(future: impl Future<Output = T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => value,
+            Poll::Pending => panic!("a future of the store in memory is ready at once"),
+        }
+    }
+
+    #[test]
+    fn it_passes_the_suite_without_waiting() {
+        ready(crate::suite::run(async || MemoryStore::new()));
+    }
+
+    #[test]
+    fn writes_fail_on_demand_and_change_nothing() {
+        let store = MemoryStore::new();
+        let jid = BareJid::parse("juliet@example.org").unwrap();
+        let new = NewAccount { jid: jid.clone(), credentials: Credentials::default(), now: 1 };
+        let id = ready(store.create_account(new, 0)).unwrap();
+        store.fail_writes_with(Some(|| Error::Full("no space".into())));
+        assert!(matches!(ready(store.append_offline(id, 1, b"a".to_vec(), 10, 10)), Err(Error::Full(_))));
+        assert!(matches!(ready(store.delete_account(id, 1)), Err(Error::Full(_))));
+        assert_eq!(ready(store.count_offline(id)).unwrap(), 0);
+        assert!(ready(store.account(&jid)).unwrap().is_some(), "reads go on");
+        store.fail_writes_with(None);
+        assert!(matches!(ready(store.append_offline(id, 1, b"a".to_vec(), 10, 10)), Ok(OfflineStored::Stored(_))));
+    }
+}

@@ -1,0 +1,135 @@
+//! Accounts and their tombstones.
+
+use super::{account, credentials, jid, keep, new_account};
+use crate::{AccountState, Error, NewAccount, Store, StoredRoster, StoredSubscription, XmlKind};
+use stonechat_sasl::Credentials;
+
+pub(super) async fn what_is_created_is_found(store: &dyn Store) {
+    let id = account(store, "juliet@example.org").await;
+    let found = store.account(&jid("juliet@example.org")).await.unwrap().unwrap();
+    assert_eq!((found.id, found.jid.as_str(), found.created), (id, "juliet@example.org", 1_000));
+    assert_eq!((found.state, found.last_activity), (AccountState::Active, None));
+    assert!(found.credentials == credentials(1));
+    assert!(store.account(&jid("romeo@example.org")).await.unwrap().is_none());
+    assert!(store.account(&jid("juliet@example.net")).await.unwrap().is_none());
+    let bare = NewAccount { credentials: Credentials::default(), ..new_account("bare@example.org") };
+    store.create_account(bare, 0).await.unwrap();
+    let found = store.account(&jid("bare@example.org")).await.unwrap().unwrap();
+    assert!(found.credentials == Credentials::default(), "keys that were not given are not there");
+}
+
+pub(super) async fn a_name_is_taken_once(store: &dyn Store) {
+    let id = account(store, "juliet@example.org").await;
+    let again = NewAccount { credentials: credentials(9), ..new_account("juliet@example.org") };
+    assert!(matches!(store.create_account(again, 0).await, Err(Error::Conflict)));
+    let found = store.account(&jid("juliet@example.org")).await.unwrap().unwrap();
+    assert!(found.id == id && found.credentials == credentials(1), "the first owner keeps everything");
+}
+
+pub(super) async fn changes_are_seen_and_need_the_account(store: &dyn Store) {
+    let id = account(store, "juliet@example.org").await;
+    let only_sha256 = Credentials { sha1: None, sha512: None, ..credentials(7) };
+    store.set_credentials(id, only_sha256.clone()).await.unwrap();
+    store.set_account_state(id, AccountState::Locked).await.unwrap();
+    store.set_last_activity(id, 77, "gone to the \u{1F319} garden".into()).await.unwrap();
+    let found = store.account(&jid("juliet@example.org")).await.unwrap().unwrap();
+    assert!(found.credentials == only_sha256, "old keys of a hash that is not set again are gone");
+    assert_eq!(found.state, AccountState::Locked);
+    assert_eq!(found.last_activity, Some((77, "gone to the \u{1F319} garden".into())));
+    store.set_account_state(id, AccountState::Active).await.unwrap();
+    assert_eq!(store.account(&jid("juliet@example.org")).await.unwrap().unwrap().state, AccountState::Active);
+
+    store.delete_account(id, 2_000).await.unwrap();
+    assert!(matches!(store.set_credentials(id, credentials(1)).await, Err(Error::NotFound)));
+    assert!(matches!(store.set_account_state(id, AccountState::Active).await, Err(Error::NotFound)));
+    assert!(matches!(store.set_last_activity(id, 1, String::new()).await, Err(Error::NotFound)));
+    assert!(matches!(store.delete_account(id, 2_000).await, Err(Error::NotFound)));
+    assert!(store.account(&jid("juliet@example.org")).await.unwrap().is_none());
+}
+
+pub(super) async fn a_domain_is_listed_in_order_and_in_pages(store: &dyn Store) {
+    for name in ["d@example.org", "a@example.org", "c.c@example.org", "c@example.org", "b@example.net"] {
+        account(store, name).await;
+    }
+    let mut listed = Vec::new();
+    loop {
+        let after = listed.last().cloned();
+        let page = store.accounts("example.org", after.as_deref(), 3).await.unwrap();
+        assert!(page.len() <= 3);
+        if page.is_empty() {
+            break;
+        }
+        listed.extend(page.iter().map(|account| account.jid.to_string()));
+    }
+    // In the order of the addresses as text, whatever the backend's language thinks.
+    assert_eq!(listed, ["a@example.org", "c.c@example.org", "c@example.org", "d@example.org"]);
+    assert_eq!(store.count_accounts("example.org").await.unwrap(), 4);
+    assert_eq!(store.count_accounts("example.net").await.unwrap(), 1);
+    assert_eq!(store.count_accounts("example.com").await.unwrap(), 0);
+}
+
+pub(super) async fn a_tombstone_keeps_a_name_until_it_is_old(store: &dyn Store) {
+    let id = account(store, "juliet@example.org").await;
+    store.delete_account(id, 5_000).await.unwrap();
+    let at = |now| NewAccount { now, ..new_account("juliet@example.org") };
+    for now in [4_000, 5_000, 5_099] {
+        // A clock that was set back makes no tombstone older.
+        assert!(matches!(store.create_account(at(now), 100).await, Err(Error::Conflict)), "at {now}");
+    }
+    let second = store.create_account(at(5_100), 100).await.unwrap();
+    assert!(second > id);
+    store.delete_account(second, 6_000).await.unwrap();
+    assert!(matches!(store.create_account(at(6_050), 100).await, Err(Error::Conflict)), "each removal counts anew");
+    store.create_account(at(6_050), 0).await.unwrap();
+}
+
+/// An account with one of everything.
+async fn furnish(store: &dyn Store, name: &str) -> crate::AccountId {
+    let id = account(store, name).await;
+    store.set_last_activity(id, 1, "was here".into()).await.unwrap();
+    let mut entry = super::rosters::entry("romeo@example.net", 4);
+    entry.subscription = StoredSubscription { pending_in: true, ..StoredSubscription::default() };
+    entry.request = Some(b"<presence/>".to_vec());
+    store.put_roster_entry(id, entry).await.unwrap();
+    store.remove_roster_entry(id, &jid("paris@example.net"), 5).await.unwrap();
+    keep(store, id, "kept").await;
+    store.put_xml(id, XmlKind::Private, "{a}b", Some(b"<b xmlns='a'/>".to_vec()), 100).await.unwrap();
+    store.put_xml(id, XmlKind::VCard, "", Some(b"<vCard/>".to_vec()), 100).await.unwrap();
+    id
+}
+
+async fn assert_bare(store: &dyn Store, id: crate::AccountId) {
+    assert_eq!(store.roster(id).await.unwrap(), StoredRoster::default());
+    assert_eq!(store.offline(id, None, 10).await.unwrap(), []);
+    assert_eq!(store.count_offline(id).await.unwrap(), 0);
+    assert_eq!(store.xml(id, XmlKind::Private, "{a}b").await.unwrap(), None);
+    assert_eq!(store.xml(id, XmlKind::VCard, "").await.unwrap(), None);
+}
+
+pub(super) async fn abuse_156_a_new_owner_of_a_name_inherits_nothing(store: &dyn Store) {
+    let first = furnish(store, "juliet@example.org").await;
+    store.delete_account(first, 2_000).await.unwrap();
+    let heir = NewAccount { credentials: credentials(3), now: 3_000, ..new_account("juliet@example.org") };
+    let second = store.create_account(heir, 0).await.unwrap();
+    assert_ne!(first, second);
+    let found = store.account(&jid("juliet@example.org")).await.unwrap().unwrap();
+    assert!(found.id == second && found.credentials == credentials(3));
+    assert_eq!((found.created, found.last_activity), (3_000, None));
+    assert_bare(store, second).await;
+    // Nor is the id of the newest account given again when it is the newest that goes.
+    store.delete_account(second, 4_000).await.unwrap();
+    assert!(account(store, "nurse@example.org").await > second);
+}
+
+pub(super) async fn abuse_157_nothing_of_an_erased_account_can_be_read(store: &dyn Store) {
+    let erased = furnish(store, "juliet@example.org").await;
+    let other = furnish(store, "nurse@example.org").await;
+    store.delete_account(erased, 2_000).await.unwrap();
+    assert_bare(store, erased).await;
+    assert_eq!(store.count_accounts("example.org").await.unwrap(), 1);
+    assert_eq!(store.accounts("example.org", None, 10).await.unwrap().len(), 1);
+    // Somebody else's is untouched.
+    assert_eq!(store.roster(other).await.unwrap().entries.len(), 1);
+    assert_eq!(store.count_offline(other).await.unwrap(), 1);
+    assert!(store.xml(other, XmlKind::VCard, "").await.unwrap().is_some());
+}
