@@ -1,6 +1,34 @@
-//! Extensions: a XEP is a file, and a line in this list.
+//! Extensions: a XEP is a file, and a line in [`install_all`].
+//!
+//! Each declares at start what it answers and what it shows (`stonechat_router::Registrar`); it reaches the server through
+//! the capabilities of `stonechat_router::Context` alone. How to add one: `docs/adding-an-extension.md`.
+
+mod core;
+pub mod documents;
+mod xep_0012;
+mod xep_0030;
+mod xep_0049;
+mod xep_0054;
+mod xep_0077;
+mod xep_0092;
+pub mod xep_0115;
+mod xep_0157;
+mod xep_0199;
+mod xep_0202;
 
 use stonechat_router::Registrar;
 
 /// Installs every extension.
-pub fn install_all(_registrar: &mut Registrar) {}
+pub fn install_all(registrar: &mut Registrar) {
+    core::declare(registrar);
+    registrar.install(xep_0012::LastActivity);
+    registrar.install(xep_0030::Disco);
+    registrar.install(xep_0049::PrivateStorage);
+    registrar.install(xep_0054::VCard);
+    registrar.install(xep_0077::Registration);
+    registrar.install(xep_0092::SoftwareVersion);
+    registrar.install(xep_0115::Capabilities);
+    registrar.install(xep_0157::ContactAddresses);
+    registrar.install(xep_0199::Ping);
+    registrar.install(xep_0202::EntityTime);
+}
