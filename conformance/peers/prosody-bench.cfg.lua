@@ -26,7 +26,7 @@ c2s_require_encryption = false
 -- Self-signed certificates: dialback inside TLS.
 s2s_require_encryption = true
 s2s_secure_auth = false
-unbound = { resolvconf = false; hoststxt = false; trustfile = false; forward = { "127.0.0.1@@DNS@" } }
+unbound = { resolvconf = false; hoststxt = false; forward = { "127.0.0.1@@DNS@" } }
 
 ssl = { certificate = "@CERTIFICATE@"; key = "@KEY@" }
 

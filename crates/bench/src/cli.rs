@@ -53,7 +53,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         time: Time,
         #[command(flatten)]
-        chat: Chat,
+        chat: ChatLoad,
     },
     /// Log in and out
     Login {
@@ -99,7 +99,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         time: Time,
         #[command(flatten)]
-        chat: Chat,
+        chat: ChatLoad,
         #[arg(long, default_value = "127.0.0.1")]
         remote_host: String,
         #[arg(long)]
@@ -161,7 +161,7 @@ pub(crate) struct Time {
 
 /// What kind of chat.
 #[derive(Debug, Args)]
-pub(crate) struct Chat {
+pub(crate) struct ChatLoad {
     #[arg(long, default_value_t = 50)]
     pairs: u32,
     /// Closed loop: messages in flight in each pair
@@ -203,7 +203,7 @@ impl Time {
     }
 }
 
-impl Chat {
+impl ChatLoad {
     fn plan(&self, window: Window) -> Result<chat::Plan> {
         let drive = match self.rate {
             Some(rate) if rate > 0.0 && rate.is_finite() => chat::Drive::Open { rate },

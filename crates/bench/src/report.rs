@@ -67,9 +67,13 @@ impl Report {
 
     fn table(&self) -> Result<String> {
         let unit = &self.unit;
+        let units = match unit.strip_suffix('y') {
+            Some(stem) => format!("{stem}ies"),
+            None => format!("{unit}s"),
+        };
         let mut out = format!("{}\n", self.mode);
-        writeln!(out, "  {:<28} {} in {:.1} s", format!("{unit}s"), self.operations, self.seconds)?;
-        writeln!(out, "  {:<28} {:.0}", format!("{unit}s per second"), self.per_second)?;
+        writeln!(out, "  {:<28} {} in {:.1} s", units, self.operations, self.seconds)?;
+        writeln!(out, "  {:<28} {:.0}", format!("{units} per second"), self.per_second)?;
         for (index, cpu) in self.server_cpu_us.iter().enumerate() {
             let whose = if self.server_cpu_us.len() > 1 { format!(" {}", index + 1) } else { String::new() };
             writeln!(out, "  {:<28} {cpu:.1} µs", format!("CPU of server{whose} per {unit}"))?;

@@ -1,8 +1,8 @@
 //! Messages between pairs, on one server or across two.
 //!
 //! Closed loop: a number of messages is kept in flight in each pair; who receives one answers it with the next, so
-//! each delivered message is one wake-up of the server, as from real clients, and none waits for the client's own
-//! coordination. Open loop: a thread of its own sends at a fixed rate whatever comes back; latency is counted from the
+//! none waits for the client's own coordination. Every message is a write and a TLS record of its own, as a real
+//! client's: with one outstanding it is a wake-up of the server, with several the server may find some together. Open loop: a thread of its own sends at a fixed rate whatever comes back; latency is counted from the
 //! send, and a send never waits.
 
 use std::io::Write as _;
@@ -155,13 +155,12 @@ async fn converse(
     shared: Arc<Shared>,
     recorder: Arc<Recorder>,
 ) -> Result<()> {
-    let mut answers = Vec::new();
+    let mut answer = Vec::new();
     loop {
         if session.receive().await? == Stream::Closed {
             return Err("the server closed the connection".into());
         }
         let now = shared.stopwatch.now();
-        answers.clear();
         let (mut received, mut answered) = (0, 0);
         while let Some(frame) = session.framer.next_frame() {
             let element = match frame {
@@ -181,7 +180,9 @@ async fn converse(
                 Phase::Winddown => continue,
             }
             if matches!(shared.drive, Drive::Closed { .. }) {
-                template.write(&mut answers, shared.stopwatch.now())?;
+                answer.clear();
+                template.write(&mut answer, shared.stopwatch.now())?;
+                session.link.send(&answer)?;
                 answered += 1;
             }
         }
@@ -189,7 +190,6 @@ async fn converse(
             shared.stopwatch.count(received);
             shared.sent.fetch_add(answered, Ordering::Relaxed);
             shared.received.fetch_add(received, Ordering::Relaxed);
-            session.link.send(&answers)?;
         }
     }
 }

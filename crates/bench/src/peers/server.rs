@@ -81,8 +81,9 @@ impl Server {
 
     fn last_words(&self) -> String {
         let text = std::fs::read_to_string(&self.output).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines.get(lines.len().saturating_sub(5)..).unwrap_or_default().join(" | ")
+        let mut lines: Vec<&str> = text.lines().rev().take(12).map(str::trim).collect();
+        lines.reverse();
+        lines.join(" | ")
     }
 }
 
