@@ -57,7 +57,9 @@ class Unauthenticated:
     async def register(self, local, password):
         """Asks for the fields and fills them; returns the answer as text."""
         await self.send(f"<iq type='get' id='fields' to={quoteattr(self.server.domain)}>{FIELDS}</iq>")
-        await self.until("</iq>", "/></iq>", "</stream:stream>")
+        fields = await self.until("</iq>", "/></iq>", "</stream:stream>")
+        if "</stream:stream>" in fields:
+            return fields
         await self.send(
             f"<iq type='set' id='register' to={quoteattr(self.server.domain)}><query xmlns='jabber:iq:register'>"
             f"<username>{local}</username><password>{password}</password></query></iq>"

@@ -241,6 +241,7 @@ impl Driver {
         if let Some(session) = self.session.take() {
             session.end(&mut Turn::new());
         }
+        self.link.linger().await;
     }
 
     /// Works off everything that needs no waiting for the peer.

@@ -14,6 +14,9 @@ use stonechat_stanza::{ContentNamespace, StreamCondition, StreamError};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 
+/// How long a closed connection waits for its peer to close.
+const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Bounds of one connection's outbox.
 #[derive(Clone, Copy, Debug)]
 pub struct LinkLimits {
@@ -271,6 +274,27 @@ impl Link {
         }
         let _ = state.write_out(&self.socket);
         state.die();
+    }
+
+    /// Waits until the peer has closed too, so that our last words reach it: a socket closed with input unread takes what
+    /// it sent with it. Call it after [`Link::shut`], when nothing else depends on the connection any more.
+    pub(crate) async fn linger(&self) {
+        if socket2::SockRef::from(&self.socket).shutdown(std::net::Shutdown::Write).is_err() {
+            return;
+        }
+        let emptied = async {
+            while self.socket.readable().await.is_ok() {
+                let read = pool::with_read_buffer(|buffer| self.socket.try_read(buffer));
+                match read {
+                    Ok(0) => return,
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => return,
+                }
+            }
+        };
+        // Whoever does not close in time is cut off.
+        let _ = tokio::time::timeout(LINGER, emptied).await;
     }
 
     /// The peer's network address.

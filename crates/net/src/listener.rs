@@ -10,6 +10,10 @@ const BACKLOG: u32 = 1024;
 /// How long accepting pauses when no file descriptor is left (abuse case 143).
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// Silence after which the system probes a connection, and the time between probes.
+const KEEPALIVE: Duration = Duration::from_secs(300);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
+
 /// A socket could not be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
@@ -53,8 +57,10 @@ impl Listener {
         loop {
             match self.inner.accept().await {
                 Ok((socket, peer)) => {
-                    // Stanzas are small and people wait for them: no Nagle.
-                    if socket.set_nodelay(true).is_ok() {
+                    // Stanzas are small and people wait for them: no Nagle. A peer that vanished shows by the probes.
+                    let probes = socket2::TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE_INTERVAL);
+                    let alive = socket2::SockRef::from(&socket).set_tcp_keepalive(&probes);
+                    if socket.set_nodelay(true).and(alive).is_ok() {
                         return (socket, peer);
                     }
                 }

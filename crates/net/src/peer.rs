@@ -172,5 +172,6 @@ impl Channel for PeerChannel {
 
     async fn close(&mut self) {
         self.link.shut();
+        self.link.linger().await;
     }
 }
