@@ -187,3 +187,36 @@ impl Store for SqliteStore {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stonechat_store::Error;
+
+    #[tokio::test]
+    async fn what_a_failed_write_had_begun_is_undone_and_the_rest_of_its_group_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.sqlite");
+        let store = SqliteStore::open(&path, Options::default()).unwrap();
+        let insert = |connection: &Connection, name: &str| {
+            connection.execute("INSERT INTO secrets VALUES (?1, x'00')", [name]).map(|_| ()).map_err(sql)
+        };
+        // Held back by another connection, so that the three are one group.
+        let holder = Connection::open(&path).unwrap();
+        holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let before = store.write(move |connection| insert(connection, "before"));
+        let failing = store.write(move |connection| insert(connection, "failing").and(Err::<(), _>(Error::Conflict)));
+        let after = store.write(move |connection| insert(connection, "after"));
+        holder.execute_batch("ROLLBACK").unwrap();
+        assert!(matches!(failing.await, Err(Error::Conflict)));
+        before.await.unwrap();
+        after.await.unwrap();
+        let names = store.read(|connection| {
+            let mut statement = connection.prepare("SELECT name FROM secrets ORDER BY name").map_err(sql)?;
+            let names = statement.query_map([], |row| row.get(0)).map_err(sql)?;
+            names.collect::<rusqlite::Result<Vec<String>>>().map_err(sql)
+        });
+        assert_eq!(names.await.unwrap(), ["after", "before"]);
+        store.close().await.unwrap();
+    }
+}
