@@ -195,12 +195,11 @@ impl Lab {
 
     async fn make_accounts(&mut self, subject: Subject, needs: &Needs) -> Result<()> {
         for index in 0..needs.sites {
-            let made = self.accounts.entry((subject, index, needs.pattern)).or_default();
-            let first = *made + 1;
-            if subject == Subject::Floor || *made >= needs.accounts {
+            let key = (subject, index, needs.pattern);
+            let made = self.accounts.get(&key).copied().unwrap_or_default();
+            if subject == Subject::Floor || made >= needs.accounts {
                 continue;
             }
-            *made = needs.accounts;
             let site = self.sites.get(index).ok_or("no such site")?.clone();
             let endpoint = endpoint(&site, needs, subject)?;
             let (command, server): (RegisterCommand, Option<Server>) = match subject {
@@ -210,8 +209,9 @@ impl Lab {
                 }
                 _ => (self.prosody(index)?.register_command()?, None),
             };
-            setup::by_command(&endpoint, first..=needs.accounts, &command).await?;
+            setup::by_command(&endpoint, made + 1..=needs.accounts, &command).await?;
             drop(server);
+            self.accounts.insert(key, needs.accounts);
         }
         Ok(())
     }

@@ -60,7 +60,7 @@ impl RegisterCommand {
         }
         let output = child.wait_with_output()?;
         let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        if output.status.success() || said.to_lowercase().contains("exist") {
+        if output.status.success() || said.contains("already") {
             Ok(())
         } else {
             Err(format!("{program} for {}: {}: {}", endpoint.bare_jid(number), output.status, said.trim()).into())

@@ -4,11 +4,14 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::server::{Server, Site};
 use crate::Result;
 use crate::endpoint::Security;
 use crate::setup::RegisterCommand;
+
+const ADMIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// One instance on disk.
 pub(crate) struct Stonechat {
@@ -36,7 +39,22 @@ impl Stonechat {
     pub(crate) fn start(&self) -> Result<Server> {
         let mut command = Command::new(&self.binary);
         command.arg("serve").arg("--config").arg(self.configuration()).current_dir(&self.directory);
-        Server::start(&mut command, &self.directory.join("output.log"), self.site.c2s)
+        let mut server = Server::start(&mut command, &self.directory.join("output.log"), self.site.c2s)?;
+        // Its socket for administrators may come up after the port.
+        let deadline = Instant::now() + ADMIN_LIMIT;
+        loop {
+            server.check()?;
+            let mut status = Command::new(&self.binary);
+            status.arg("status").arg("--config").arg(self.configuration());
+            let output = status.output()?;
+            if output.status.success() {
+                return Ok(server);
+            }
+            if Instant::now() > deadline {
+                return Err(format!("stonechat status: {}", String::from_utf8_lossy(&output.stderr).trim()).into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Makes an account over the running server's socket.
