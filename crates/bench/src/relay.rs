@@ -160,7 +160,14 @@ impl Places {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
     use super::*;
+    use crate::endpoint::{Endpoint, Protocol, UserPattern};
+    use crate::load::chat::{Drive, Ends};
+    use crate::load::{chat, login, presence};
+    use crate::measure::Window;
 
     #[test]
     fn a_place_is_read_as_it_is_written() {
@@ -169,5 +176,57 @@ mod tests {
         }
         assert_eq!(Place::parse("pair x"), None);
         assert_eq!(Place::parse("<stream:stream>"), None);
+    }
+
+    async fn relay_endpoint(security: Security) -> Endpoint {
+        let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        tokio::spawn(serve(address, security));
+        while tokio::net::TcpStream::connect(address).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+        let users = UserPattern::new("u{n}").unwrap();
+        Endpoint::new(address, "a.lab", security, Protocol::Relay, users, "").unwrap()
+    }
+
+    const WINDOW: Window = Window { warmup: Duration::from_millis(10), duration: Duration::from_millis(100) };
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_chat_over_the_relay_loses_nothing_with_and_without_tls() {
+        for security in [Security::Direct, Security::Plain] {
+            let endpoint = relay_endpoint(security).await;
+            for drive in [Drive::Closed { outstanding: 3 }, Drive::Open { rate: 500.0 }] {
+                let plan = chat::Plan { pairs: 4, drive, body_bytes: 100, window: WINDOW };
+                let report = chat::run(Ends::One(&endpoint), plan, &[]).await.unwrap();
+                assert!(report.operations > 0, "{security:?} {drive:?}");
+                assert_eq!((report.lost, report.errors), (0, 0), "{security:?} {drive:?}");
+                assert!(report.latency.is_some());
+            }
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_message_larger_than_the_socket_buffers_arrives_whole() {
+        let endpoint = relay_endpoint(Security::Direct).await;
+        let drive = Drive::Closed { outstanding: 2 };
+        let plan = chat::Plan { pairs: 1, drive, body_bytes: 8 << 20, window: WINDOW };
+        let report = chat::run(Ends::One(&endpoint), plan, &[]).await.unwrap();
+        assert_eq!((report.lost, report.errors), (0, 0));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_fan_out_over_the_relay_reaches_every_member() {
+        let endpoint = relay_endpoint(Security::Direct).await;
+        let report = presence::run(&endpoint, 5, WINDOW, &[]).await.unwrap();
+        assert!(report.operations > 0);
+        assert_eq!((report.lost, report.errors), (0, 0));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn log_ins_at_the_relay_end_cleanly() {
+        let endpoint = relay_endpoint(Security::Direct).await;
+        let report = login::run(&endpoint, 4, 2, WINDOW, &[]).await.unwrap();
+        assert!(report.operations > 0);
     }
 }
