@@ -7,9 +7,8 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
-    let rest: Vec<String>;
     let command = arguments.next();
-    rest = arguments.collect();
+    let rest: Vec<String> = arguments.collect();
     match command.as_deref() {
         Some("test") => steps::test(&rest),
         Some("tidy") => match tidy::run() {
