@@ -58,8 +58,9 @@ impl Refusal {
     }
 
     /// SQLite rolled the transaction back by itself while a write ran: it does so when there is no room or no memory.
-    pub(crate) fn given_up() -> Refusal {
-        Refusal { text: "a transaction was given up half-way".into(), cannot_write: true, is_final: false }
+    pub(crate) fn given_up(complaint: Option<String>) -> Refusal {
+        let text = complaint.unwrap_or_else(|| "a transaction was given up half-way".into());
+        Refusal { text, cannot_write: true, is_final: false }
     }
 
     pub(crate) fn is_final(&self) -> bool {

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use stonechat_store::{Error, Pending, Result};
 use tokio::sync::{oneshot, watch};
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 /// Writes of one transaction at most.
 const GROUP: usize = 512;
@@ -35,6 +35,8 @@ pub(crate) enum Message {
 pub(crate) trait Write: Send {
     /// Runs it within the open transaction and keeps the result.
     fn run(&mut self, connection: &Connection);
+    /// What went wrong in the run.
+    fn complaint(&self) -> Option<String>;
     /// Tells the caller: the kept result, or the refusal when the transaction is not there.
     fn settle(self: Box<Self>, refusal: Option<&Refusal>);
 }
@@ -48,6 +50,10 @@ struct Job<T, W> {
 impl<T: Send, W: FnOnce(&Connection) -> Result<T> + Send> Write for Job<T, W> {
     fn run(&mut self, connection: &Connection) {
         self.result = self.work.take().map(|work| within_savepoint(connection, work));
+    }
+
+    fn complaint(&self) -> Option<String> {
+        self.result.as_ref().and_then(|result| result.as_ref().err()).map(Error::to_string)
     }
 
     fn settle(self: Box<Self>, refusal: Option<&Refusal>) {
@@ -82,7 +88,7 @@ impl Writer {
         let queue = Arc::new(Queue::new(queue.max(1)));
         let counts = Arc::new(Counts::default());
         let (end, ended) = watch::channel(false);
-        let thread = Thread { connection, counts: Arc::clone(&counts), readers, broken: None };
+        let thread = Thread { connection, counts: Arc::clone(&counts), readers, failures: 0, broken: None };
         let messages = Arc::clone(&queue);
         std::thread::Builder::new()
             .name("store-writer".into())
@@ -173,6 +179,8 @@ struct Thread {
     connection: Connection,
     counts: Arc<Counts>,
     readers: Readers,
+    /// Groups refused since the last commit.
+    failures: u64,
     /// Why nothing is written any more.
     broken: Option<Refusal>,
 }
@@ -199,10 +207,10 @@ impl Thread {
     fn group(&mut self, waiting: &mut VecDeque<Message>) {
         let mut group = Vec::with_capacity(waiting.len());
         let refusal = self.transact(waiting, &mut group).err();
-        if let Some(refusal) = &refusal {
-            error!(event = "store.commit_failed", source = %refusal, "a commit failed; what it held is refused");
-        }
         let writes = group.iter().filter(|message| matches!(message, Message::Write(_))).count();
+        if writes > 0 {
+            self.tell(refusal.as_ref());
+        }
         self.counts.writes.fetch_add(writes as u64, Ordering::Relaxed);
         // Before the answers: a caller that has its answer reads without a detour.
         self.counts.unsettled.fetch_sub(writes, Ordering::AcqRel);
@@ -211,6 +219,23 @@ impl Thread {
                 Message::Write(write) => write.settle(refusal.as_ref()),
                 Message::Read(read) => self.readers.push(read),
             }
+        }
+    }
+
+    /// Logs the first of a row of failures and the end of the row: a full disk is not helped by a line for each.
+    fn tell(&mut self, refusal: Option<&Refusal>) {
+        match refusal {
+            Some(refusal) => {
+                if self.failures == 0 {
+                    error!(event = "store.commit_failed", source = %refusal, "a commit failed; what it held is refused");
+                }
+                self.failures = self.failures.saturating_add(1);
+            }
+            None if self.failures > 0 => {
+                info!(event = "store.commit_again", failures = self.failures, "commits succeed again");
+                self.failures = 0;
+            }
+            None => {}
         }
     }
 
@@ -235,12 +260,15 @@ impl Thread {
         }
         let begun = Instant::now();
         while let Some(mut message) = waiting.pop_front() {
+            let mut complaint = None;
             if let Message::Write(write) = &mut message {
                 write.run(&self.connection);
+                // The transaction has gone: SQLite rolls it back by itself when there is no room.
+                complaint = self.connection.is_autocommit().then(|| write.complaint());
             }
             group.push(message);
-            if self.connection.is_autocommit() {
-                return Err(Refusal::given_up());
+            if let Some(complaint) = complaint {
+                return Err(Refusal::given_up(complaint));
             }
             if begun.elapsed() > GROUP_TIME {
                 break;
@@ -285,7 +313,8 @@ mod tests {
         let failure = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None);
         let refusal = Refusal::new(&failure);
         assert!(refusal.is_final());
-        let mut thread = Thread { connection, counts: Arc::new(Counts::default()), readers, broken: Some(refusal) };
+        let mut thread =
+            Thread { connection, counts: Arc::new(Counts::default()), readers, failures: 0, broken: Some(refusal) };
         let (caller, answer) = oneshot::channel();
         let work = |connection: &Connection| connection.execute("INSERT INTO t VALUES (1)", []).map_err(sql);
         thread.counts.unsettled.fetch_add(1, Ordering::AcqRel);
