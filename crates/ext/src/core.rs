@@ -5,15 +5,30 @@ use stonechat_stanza::ns;
 use stonechat_xml::Element;
 
 const INFOS: &[Info] = &[
-    Info { xep: 160, name: "Best Practices for Handling Offline Messages", version: "1.0.1", note: "kept in order, bounded per account" },
+    Info {
+        xep: 160,
+        name: "Best Practices for Handling Offline Messages",
+        version: "1.0.1",
+        note: "kept in order, bounded per account",
+    },
     Info { xep: 178, name: "Best Practices for Use of SASL EXTERNAL", version: "1.2", note: "between servers" },
     Info { xep: 185, name: "Dialback Key Generation and Validation", version: "1.0", note: "" },
     Info { xep: 203, name: "Delayed Delivery", version: "2.0", note: "kept messages" },
     Info { xep: 220, name: "Server Dialback", version: "1.1.1", note: "both directions" },
     Info { xep: 237, name: "Roster Versioning", version: "1.3", note: "" },
-    Info { xep: 334, name: "Message Processing Hints", version: "1.0.0", note: "no-store, no-permanent-store and store, for kept messages" },
+    Info {
+        xep: 334,
+        name: "Message Processing Hints",
+        version: "1.0.0",
+        note: "no-store, no-permanent-store and store, for kept messages",
+    },
     Info { xep: 368, name: "SRV records for XMPP over TLS", version: "1.1.0", note: "both directions, ALPN" },
-    Info { xep: 440, name: "SASL Channel-Binding Type Capability", version: "1.0.0", note: "tls-exporter, tls-server-end-point" },
+    Info {
+        xep: 440,
+        name: "SASL Channel-Binding Type Capability",
+        version: "1.0.0",
+        note: "tls-exporter, tls-server-end-point",
+    },
     Info { xep: 474, name: "SASL SCRAM Downgrade Protection", version: "0.5.0", note: "" },
     Info { xep: 478, name: "Stream Limits Advertisement", version: "0.2.0", note: "" },
     Info { xep: 495, name: "Happy Eyeballs", version: "0.1.0", note: "to other servers" },

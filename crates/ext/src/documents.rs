@@ -12,7 +12,12 @@ fn infos() -> Vec<Info> {
 pub fn markdown() -> String {
     let rows: String = infos()
         .iter()
-        .map(|info| format!("| [XEP-{0:04}](https://xmpp.org/extensions/xep-{0:04}.html) | {1} | {2} | {3} |\n", info.xep, info.name, info.version, info.note))
+        .map(|info| {
+            format!(
+                "| [XEP-{0:04}](https://xmpp.org/extensions/xep-{0:04}.html) | {1} | {2} | {3} |\n",
+                info.xep, info.name, info.version, info.note
+            )
+        })
         .collect();
     format!(
         "# What is implemented\n\nGenerated from the extensions themselves. Beside these: RFC 6120, RFC 6121, RFC 7590, RFC 7622.\n\n\

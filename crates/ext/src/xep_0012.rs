@@ -11,7 +11,8 @@ use stonechat_xml::Element;
 pub(crate) struct LastActivity;
 
 impl Extension for LastActivity {
-    const INFO: Info = Info { xep: 12, name: "Last Activity", version: "2.0", note: "accounts, and the server's uptime" };
+    const INFO: Info =
+        Info { xep: 12, name: "Last Activity", version: "2.0", note: "accounts, and the server's uptime" };
 
     fn install(self, registrar: &mut Registrar) {
         for place in [Place::Domain, Place::Account] {

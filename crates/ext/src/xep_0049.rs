@@ -29,7 +29,9 @@ async fn owned(context: &Context, request: &IqRequest) -> Result<(AccountId, Ele
         return Err(StanzaCondition::BadRequest.into());
     };
     if element.namespace().is_empty() || element.namespace() == ns::PRIVATE {
-        return Err(StanzaError::new(StanzaCondition::NotAcceptable).with_text("the element needs a namespace of its own"));
+        return Err(
+            StanzaError::new(StanzaCondition::NotAcceptable).with_text("the element needs a namespace of its own")
+        );
     }
     let id = context.account_id(account).await.ok_or(StanzaCondition::ServiceUnavailable)?;
     Ok((id, element.clone(), format!("{{{}}}{}", element.namespace(), element.name())))

@@ -129,8 +129,7 @@ async fn change(context: Context, request: IqRequest) -> IqAnswer {
         return Ok(None);
     }
     // §3.3
-    let (Some(name), Some(password)) =
-        (field(&request.payload, "username"), field(&request.payload, "password"))
+    let (Some(name), Some(password)) = (field(&request.payload, "username"), field(&request.payload, "password"))
     else {
         return Err(StanzaCondition::BadRequest.into());
     };

@@ -70,14 +70,17 @@ pub fn verification_string(info: &Element) -> String {
             })
             .collect();
         fields.sort_unstable();
-        let Some(kind) = fields.iter().find(|(name, _)| name == "FORM_TYPE").and_then(|(_, values)| values.first().cloned())
+        let Some(kind) =
+            fields.iter().find(|(name, _)| name == "FORM_TYPE").and_then(|(_, values)| values.first().cloned())
         else {
             continue;
         };
         let written: String = fields
             .iter()
             .filter(|(name, _)| name != "FORM_TYPE")
-            .map(|(name, values)| format!("{name}<{}", values.iter().map(|value| format!("{value}<")).collect::<String>()))
+            .map(|(name, values)| {
+                format!("{name}<{}", values.iter().map(|value| format!("{value}<")).collect::<String>())
+            })
             .collect();
         forms.insert(kind, written);
     }

@@ -8,8 +8,12 @@ use stonechat_xml::Element;
 pub(crate) struct ContactAddresses;
 
 impl Extension for ContactAddresses {
-    const INFO: Info =
-        Info { xep: 157, name: "Contact Addresses for XMPP Services", version: "1.1.1", note: "[contact] in the configuration" };
+    const INFO: Info = Info {
+        xep: 157,
+        name: "Contact Addresses for XMPP Services",
+        version: "1.1.1",
+        note: "[contact] in the configuration",
+    };
 
     fn install(self, registrar: &mut Registrar) {
         registrar.disco_form(form);
