@@ -1,6 +1,6 @@
 //! XEP-0012: Last Activity: of a domain its uptime, of an account the time since its last session ended (§4, §3).
 //!
-//! Only who may see an account's presence is told; to anybody else every account, there or not, is forbidden alike.
+//! Only who may see an account's presence is told; anybody else is forbidden (§4). The status is told when the store has one.
 
 use stonechat_router::{
     AccountPresence, Context, Extension, Info, IqAnswer, IqKind, IqRequest, IqTarget, Place, Registrar, Relation,
@@ -11,8 +11,12 @@ use stonechat_xml::Element;
 pub(crate) struct LastActivity;
 
 impl Extension for LastActivity {
-    const INFO: Info =
-        Info { xep: 12, name: "Last Activity", version: "2.0", note: "accounts, and the server's uptime" };
+    const INFO: Info = Info {
+        xep: 12,
+        name: "Last Activity",
+        version: "2.0",
+        note: "accounts, without the last status; the server's uptime",
+    };
 
     fn install(self, registrar: &mut Registrar) {
         for place in [Place::Domain, Place::Account] {

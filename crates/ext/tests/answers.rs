@@ -268,19 +268,20 @@ async fn documents_are_their_owners_to_write_and_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn xep0012_a_subscriber_sees_the_last_status_of_who_left() {
+async fn xep0012_a_subscriber_is_told_since_when_and_the_kept_status() {
     let server = Server::start(Settings::default()).await;
-    let (mut alice, mut bob) = (server.connect("alice").await, server.connect("bob").await);
-    alice.send("<presence xmlns='jabber:client'/>").await;
-    alice.send("<presence xmlns='jabber:client' type='unavailable'><status>to the hills</status></presence>").await;
-    alice.session.end(&mut Turn::new());
-    let asked = async {
-        while !matches!(bob.ask("get", ALICE, "<query xmlns='jabber:iq:last'/>").await, Ok(xml) if xml.contains("hills"))
-        {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, asked).await.expect("the status is told");
+    let (mut bob, mut carol) = (server.connect("bob").await, server.connect("carol").await);
+    let context = server.router.context();
+    let id = context.account_id(&BareJid::parse(ALICE).unwrap()).await.unwrap();
+    let hour_ago = context.unix().as_secs() - 3_600;
+    server.router.store().set_last_activity(id, hour_ago, "to the hills".to_owned()).await.unwrap();
+    let payload = "<query xmlns='jabber:iq:last'/>";
+    let told = bob.ask("get", ALICE, payload).await.unwrap();
+    let query = Element::parse(told.as_bytes(), "").unwrap();
+    assert_eq!(query.text(), "to the hills");
+    let seconds: u64 = query.attribute("seconds").unwrap().parse().unwrap();
+    assert!((3_600..7_200).contains(&seconds), "{seconds}");
+    assert_eq!(carol.ask("get", ALICE, payload).await, Err("forbidden"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
