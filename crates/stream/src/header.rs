@@ -1,6 +1,6 @@
 //! Stream headers: reading the initiating entity's, writing our own (RFC 6120 §4.7).
 
-use crate::PeerVersion;
+use crate::{PeerVersion, Random};
 use stonechat_jid::Domain;
 use stonechat_stanza::{StreamCondition, StreamError, ns};
 use stonechat_xml::{Header, Text, escape_attribute};
@@ -76,3 +76,16 @@ pub(crate) fn write_attribute(name: &str, value: &str, out: &mut Vec<u8>) {
 }
 
 pub(crate) const FOOTER: &[u8] = b"</stream:stream>";
+
+/// 128 random bits in hexadecimal: a stream id (RFC 6120 §4.7.3 wants it unpredictable, since dialback keys hang on it).
+pub(crate) fn stream_id(random: &dyn Random) -> String {
+    let mut bytes = [0u8; 16];
+    random.fill(&mut bytes);
+    hex(&bytes)
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |value: u8| char::from(DIGITS.get(usize::from(value)).copied().unwrap_or(b'0'));
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}

@@ -13,19 +13,22 @@
 
 pub mod c2s;
 mod dialback;
+mod ending;
+mod features;
 mod forged;
 mod header;
+mod outside;
 mod policy;
 pub mod s2s_in;
 pub mod s2s_out;
-mod shared;
+mod tls;
 mod trail;
 mod wire;
 
 pub use dialback::{Dialback, DialbackSecret};
+pub use ending::Closed;
+pub use outside::{FeatureSource, HostStatus, Hosts, Phase, Random, Registration, Token};
 pub use policy::{CertificatePolicy, DialbackPolicy, S2sPolicy, S2sTransport, TlsPolicy};
-pub use shared::{
-    Closed, FeatureSource, HostStatus, Hosts, PeerCertificate, Phase, Random, Registration, TlsFacts, Token, Transmit,
-    Validity,
-};
+pub use tls::{PeerCertificate, TlsFacts, Validity};
 pub use trail::{Offered, PeerVersion, Step};
+pub use wire::Transmit;

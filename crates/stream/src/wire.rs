@@ -10,6 +10,15 @@ use stonechat_xml::{Framing, Item, Limits, Parser};
 /// The most that waits for an answer. Drivers stop reading meanwhile, so it is one read's worth.
 const BACKLOG: usize = 64 * 1024;
 
+/// Whether there was something to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transmit {
+    /// There was.
+    Bytes,
+    /// There was not.
+    Nothing,
+}
+
 /// Whether our header has been sent: a stream error needs it (RFC 6120 §4.9.1.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OurHeader {
@@ -111,13 +120,13 @@ impl Wire {
         self.element_deadline
     }
 
-    pub(crate) fn transmit(&mut self, out: &mut Vec<u8>) -> crate::Transmit {
+    pub(crate) fn transmit(&mut self, out: &mut Vec<u8>) -> Transmit {
         if self.out.is_empty() {
-            return crate::Transmit::Nothing;
+            return Transmit::Nothing;
         }
         out.extend_from_slice(&self.out);
         self.out = Vec::new();
-        crate::Transmit::Bytes
+        Transmit::Bytes
     }
 
     fn next(&mut self, input: &mut &[u8]) -> Result<Option<Item>, StreamError> {
@@ -224,4 +233,9 @@ pub(crate) enum Ownership {
 /// A header's `from` when nothing better is known: a name we answer to (RFC 6120 §4.9.1.2).
 pub(crate) fn name_of(hosts: &dyn Hosts, domain: Option<&Domain>) -> Option<Domain> {
     domain.cloned().or_else(|| hosts.authoritative())
+}
+
+/// The next of several deadlines.
+pub(crate) fn earliest(times: impl IntoIterator<Item = Option<Instant>>) -> Option<Instant> {
+    times.into_iter().flatten().min()
 }

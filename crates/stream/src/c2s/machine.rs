@@ -2,9 +2,10 @@
 
 use super::auth::Exchange;
 use super::{Command, Config, Event, bind, negotiation, sasl, stanzas};
-use crate::header::{self, FOOTER, Ours};
-use crate::shared::{CLOSING, Tokens, earliest, peer_error, stream_id};
-use crate::wire::{self, Gate, OurHeader, Wire, name_of};
+use crate::ending::{CLOSING, peer_error};
+use crate::header::{self, FOOTER, Ours, stream_id};
+use crate::outside::Tokens;
+use crate::wire::{self, Gate, OurHeader, Wire, earliest, name_of};
 use crate::{Closed, HostStatus, PeerVersion, Phase, TlsFacts, Token, Transmit};
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -3,7 +3,8 @@
 
 use super::machine::{C2s, State};
 use super::{bind, registration, sasl, starttls};
-use crate::shared::{limits_feature, peer_error, write_features};
+use crate::ending::peer_error;
+use crate::features::{limits_feature, write_features};
 use crate::{Closed, Phase};
 use std::time::Instant;
 use stonechat_stanza::{StreamCondition, ns};

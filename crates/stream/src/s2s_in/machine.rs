@@ -2,9 +2,11 @@
 
 use super::dialback::{Pairs, Waiting};
 use super::{Command, Config, Event, dialback, external, stanzas};
-use crate::header::{self, FOOTER, Ours};
-use crate::shared::{CLOSING, Tokens, earliest, limits_feature, peer_error, stream_id, write_features};
-use crate::wire::{self, Gate, OurHeader, Wire, name_of};
+use crate::ending::{CLOSING, peer_error};
+use crate::features::{limits_feature, write_features};
+use crate::header::{self, FOOTER, Ours, stream_id};
+use crate::outside::Tokens;
+use crate::wire::{self, Gate, OurHeader, Wire, earliest, name_of};
 use crate::{
     CertificatePolicy, Closed, DialbackPolicy, HostStatus, PeerCertificate, PeerVersion, S2sTransport, Step, TlsFacts,
     TlsPolicy, Token, Transmit, Validity,

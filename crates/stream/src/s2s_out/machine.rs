@@ -3,9 +3,10 @@
 use super::dialback::{Expected, Pairs};
 use super::features::Features;
 use super::{Command, Config, Ended, Event, External, Purpose, dialback};
+use crate::ending::{CLOSING, peer_error};
 use crate::header::{self, FOOTER, Ours};
-use crate::shared::{CLOSING, Tokens, earliest, peer_error};
-use crate::wire::{self, Gate, OurHeader, Wire};
+use crate::outside::Tokens;
+use crate::wire::{self, Gate, OurHeader, Wire, earliest};
 use crate::{
     CertificatePolicy, Closed, Dialback, DialbackPolicy, Offered, PeerCertificate, PeerVersion, S2sTransport, Step,
     TlsFacts, TlsPolicy, Token, Transmit, Validity,

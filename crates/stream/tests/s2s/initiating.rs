@@ -272,6 +272,16 @@ fn abuse_130_answers_to_nothing_change_nothing() {
 
 #[test]
 fn abuse_130_an_answer_for_another_pair_or_stream() {
+    let mut client = Client::over_tls(Ways::good(), Purpose::Stanzas);
+    client.hear(HEADER);
+    client.hear(NOTHING);
+    client.hear("<db:result from='c.example' to='a.example' type='valid'/>");
+    client.hear("<db:result from='b.example' to='a2.example' type='valid'/>");
+    assert!(!client.machine.is_ready(&domain("a.example")));
+    client.hear("<db:result from='c.example' to='a.example' type='invalid'/>");
+    client.hear(VALID);
+    assert!(client.machine.is_ready(&domain("a.example")));
+
     let mut client = Client::over_tls(Ways::good(), Purpose::Verification);
     client.hear(HEADER);
     client.hear(NOTHING);
