@@ -313,6 +313,10 @@ impl C2s {
         if matches!(self.state, State::Closed | State::Closing(_)) {
             return;
         }
+        if matches!(self.state, State::Securing) {
+            // In the middle of the handshake nothing can be said.
+            return self.finish(Closed::ByUs(error));
+        }
         if self.wire.header == OurHeader::Owed {
             self.send_header(None);
         }
@@ -325,6 +329,10 @@ impl C2s {
     pub(super) fn close(&mut self, now: Instant) {
         if matches!(self.state, State::Closed | State::Closing(_)) {
             return;
+        }
+        if matches!(self.state, State::Securing) {
+            // In the middle of the handshake nothing can be said.
+            return self.finish(Closed::Cleanly);
         }
         if self.wire.header == OurHeader::Owed {
             self.send_header(None);

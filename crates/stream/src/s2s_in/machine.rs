@@ -378,6 +378,10 @@ impl S2sIn {
         if matches!(self.state, State::Closed | State::Closing(_)) {
             return;
         }
+        if matches!(self.state, State::Securing) {
+            // In the middle of the handshake nothing can be said.
+            return self.finish(Closed::ByUs(error));
+        }
         if self.wire.header == OurHeader::Owed {
             self.send_header();
         }
@@ -390,6 +394,10 @@ impl S2sIn {
     fn close(&mut self, now: Instant) {
         if matches!(self.state, State::Closed | State::Closing(_)) {
             return;
+        }
+        if matches!(self.state, State::Securing) {
+            // In the middle of the handshake nothing can be said.
+            return self.finish(Closed::Cleanly);
         }
         if self.wire.header == OurHeader::Owed {
             self.send_header();

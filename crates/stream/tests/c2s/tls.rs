@@ -1,8 +1,10 @@
 //! STARTTLS (RFC 6120 §5).
 
 use crate::harness::{Answers, HEADER, STARTTLS, Server, auth};
+use std::time::Duration;
+use stonechat_stanza::StreamCondition;
 use stonechat_stream::Closed;
-use stonechat_stream::c2s::{Event, Transport};
+use stonechat_stream::c2s::{Command, Event, Transport};
 
 #[test]
 fn abuse_40_bytes_behind_starttls_close_the_connection() {
@@ -54,6 +56,23 @@ fn abuse_41_starttls_inside_tls_or_during_sasl() {
     server.send(HEADER);
     server.send(&auth("SCRAM-SHA-256", b"n,,n=user,r=abcdefghijklmnopqrstuvwx"));
     assert!(server.send(STARTTLS).contains("<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"));
+}
+
+#[test]
+fn nothing_is_said_in_the_middle_of_the_handshake() {
+    for which in ["close", "error", "time"] {
+        let mut server = Server::new(Transport::StartTls);
+        server.answers = Answers::Never;
+        server.send(HEADER);
+        server.send(STARTTLS);
+        let said = match which {
+            "close" => server.command(Command::Close(None)),
+            "error" => server.command(Command::Close(Some(StreamCondition::SystemShutdown.into()))),
+            _ => server.wait(Duration::from_secs(30)),
+        };
+        assert_eq!(said, "", "{which}");
+        assert!(server.closed().is_some(), "{which}");
+    }
 }
 
 #[test]

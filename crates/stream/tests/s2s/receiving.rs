@@ -235,6 +235,17 @@ fn abuse_40_bytes_behind_starttls_close_the_connection() {
 }
 
 #[test]
+fn nothing_is_said_in_the_middle_of_the_handshake() {
+    for command in [Command::Close(None), Command::Close(Some(StreamCondition::SystemShutdown.into()))] {
+        let mut server = Server::clear(Ways::good());
+        server.send(HEADER);
+        server.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
+        assert_eq!(server.command(command), "");
+        assert!(!server.is_open());
+    }
+}
+
+#[test]
 fn what_was_proved_in_the_clear_does_not_hold_under_tls() {
     let mut server = Server::clear(Ways::clear());
     server.send(HEADER);
