@@ -153,7 +153,8 @@ pub(crate) fn prepare_domain(text: &str) -> Result<Cow<'_, str>, Error> {
     }
     // What maps to ASCII must be a domain as ASCII is.
     let form = form.strip_suffix('.').map_or(form.as_str(), |form| form).to_owned();
-    let broken = form.split('.').any(str::is_empty)
+    let broken = (form.is_ascii() && !is_ascii_domain(&form))
+        || form.split('.').any(str::is_empty)
         || form.chars().any(|c| c.is_ascii() && !is_ascii_label(c as u8) && c != '.')
         || idna::domain_to_ascii(&form).is_err();
     if broken { Err(Error::Domain) } else { Ok(Cow::Owned(form)) }
