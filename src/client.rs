@@ -31,9 +31,10 @@ pub(crate) fn run(named: Option<&Path>, command: Command, format: Format) -> Res
 
 fn execute(named: Option<&Path>, command: Command, format: Format) -> Result<serde_json::Value, Failure> {
     let config = load(named)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|source| {
-        Failure::new(ErrorCode::Internal, format!("the runtime cannot start: {source}"))
-    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| Failure::new(ErrorCode::Internal, format!("the runtime cannot start: {source}")))?;
     runtime.block_on(async {
         match stonechat_admin::call(&socket(&config), &command).await {
             Err(error) if error.code == ErrorCode::NotRunning && command.works_offline() => {
@@ -54,7 +55,8 @@ fn execute(named: Option<&Path>, command: Command, format: Format) -> Result<ser
 /// Reads a password without showing it.
 pub(crate) fn read_password(stdin: bool, file: Option<&Path>) -> Result<Secret, Failure> {
     let trimmed = |line: String| Secret::new(line.trim_end_matches(['\r', '\n']).to_owned());
-    let failed = |source: std::io::Error| Failure::new(ErrorCode::BadPassword, format!("no password could be read: {source}"));
+    let failed =
+        |source: std::io::Error| Failure::new(ErrorCode::BadPassword, format!("no password could be read: {source}"));
     if let Some(file) = file {
         let text = std::fs::read_to_string(file).map_err(|source| {
             Failure::new(ErrorCode::BadPassword, format!("cannot read {}: {source}", file.display()))

@@ -133,17 +133,15 @@ pub(crate) fn find(named: Option<&Path>) -> Result<PathBuf, ConfigError> {
 
 /// Reads and checks a file.
 pub(crate) fn load(path: &Path) -> Result<Config, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+    let text =
+        std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
     parse(path, &text)
 }
 
 /// Checks a text as if it stood in the file.
 pub(crate) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
-    let file: file::File = toml::from_str(text).map_err(|error| ConfigError::Syntax {
-        path: path.to_owned(),
-        message: suggest::describe(&error, text),
-    })?;
+    let file: file::File = toml::from_str(text)
+        .map_err(|error| ConfigError::Syntax { path: path.to_owned(), message: suggest::describe(&error, text) })?;
     Checker { path, base: path.parent().unwrap_or(Path::new(".")) }.check(file)
 }
 
@@ -219,7 +217,9 @@ impl Checker<'_> {
             return Err(self.error("storage.engine", "this version has the engine \"sqlite\" only"));
         }
         if file.tls.as_ref().is_some_and(|tls| tls.acme) {
-            return Err(self.error("tls.acme", "this version cannot fetch certificates itself: set tls.cert and tls.key"));
+            return Err(
+                self.error("tls.acme", "this version cannot fetch certificates itself: set tls.cert and tls.key")
+            );
         }
         match file.registration.mode {
             file::RegistrationMode::Invite | file::RegistrationMode::Approval => {
@@ -247,7 +247,10 @@ impl Checker<'_> {
             .iter()
             .map(|text| {
                 text.parse().map_err(|_| {
-                    self.error(key, format!("\"{text}\" is not an address and port, as \"[::]:5222\" or \"127.0.0.1:5222\" is"))
+                    self.error(
+                        key,
+                        format!("\"{text}\" is not an address and port, as \"[::]:5222\" or \"127.0.0.1:5222\" is"),
+                    )
                 })
             })
             .collect()

@@ -7,7 +7,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use stonechat_admin::{ErrorCode, Federation as Asked, LinkView, PingAnswer};
 use stonechat_jid::Domain;
-use stonechat_net::{AddressLimits, Addresses, Certificates, PeerDialler, PeerFront, RandomOf, Roots, accept_peer, hosts_of};
+use stonechat_net::{
+    AddressLimits, Addresses, Certificates, PeerDialler, PeerFront, RandomOf, Roots, accept_peer, hosts_of,
+};
 use stonechat_router::Router;
 use stonechat_s2s::{Federation, HickoryResolver, Security, Settings, Target, serve_inbound};
 use stonechat_stream::{
@@ -36,9 +38,8 @@ impl Random for SystemRandom {
 
 pub(crate) fn start(config: &Config, peers: Arc<PeerFront>, secret: &[u8; 32]) -> Result<Federation, Failure> {
     let section = &config.federation;
-    let resolver = HickoryResolver::new(section.resolver).map_err(|error| {
-        Failure::new(ErrorCode::ConfigValue, format!("s2s.resolver: {error}"))
-    })?;
+    let resolver = HickoryResolver::new(section.resolver)
+        .map_err(|error| Failure::new(ErrorCode::ConfigValue, format!("s2s.resolver: {error}")))?;
     let hosts = section
         .hosts
         .iter()

@@ -6,7 +6,9 @@ use stonechat_admin::ErrorCode;
 use stonechat_jid::Domain;
 
 pub(crate) fn run(named: Option<&Path>, options: &crate::cli::Init, format: Format) -> Result<(), Failure> {
-    write(named, options).map(|path| output::print(&serde_json::json!({ "written": path }), format)).map_err(|f| f.in_format(format))
+    write(named, options)
+        .map(|path| output::print(&serde_json::json!({ "written": path }), format))
+        .map_err(|f| f.in_format(format))
 }
 
 fn write(named: Option<&Path>, options: &crate::cli::Init) -> Result<String, Failure> {
@@ -17,14 +19,13 @@ fn write(named: Option<&Path>, options: &crate::cli::Init) -> Result<String, Fai
     let text = template(&domain, options.email.as_deref());
     // What is written must be what the server reads.
     crate::config::parse(path, &text).map_err(crate::client::config_failure)?;
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(|source| {
-        match source.kind() {
+    let mut file =
+        std::fs::OpenOptions::new().write(true).create_new(true).open(path).map_err(|source| match source.kind() {
             std::io::ErrorKind::AlreadyExists => {
                 Failure::new(ErrorCode::FileExists, format!("{} is there already and stays as it is", path.display()))
             }
             _ => Failure::new(ErrorCode::Internal, format!("cannot write {}: {source}", path.display())),
-        }
-    })?;
+        })?;
     std::io::Write::write_all(&mut file, text.as_bytes())
         .map_err(|source| Failure::new(ErrorCode::Internal, format!("cannot write {}: {source}", path.display())))?;
     Ok(path.display().to_string())

@@ -40,7 +40,8 @@ fn self_signed(domain: &Domain, directory: &Path) -> Result<CertifiedDomain, Cer
 }
 
 fn make(name: &str, directory: &Path, cert: &Path, key: &Path) -> Result<(), CertificateError> {
-    let unusable = |error: rcgen::Error| CertificateError::Unmade { domain: name.to_owned(), reason: error.to_string() };
+    let unusable =
+        |error: rcgen::Error| CertificateError::Unmade { domain: name.to_owned(), reason: error.to_string() };
     let pair = rcgen::KeyPair::generate().map_err(unusable)?;
     let mut parameters = rcgen::CertificateParams::new(vec![name.to_owned()]).map_err(unusable)?;
     parameters.distinguished_name.push(rcgen::DnType::CommonName, name);

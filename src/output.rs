@@ -98,7 +98,9 @@ fn table(rows: &[Value]) -> String {
         lines.push(keys.iter().map(|key| cell_of(key, row.get(key.as_str()).unwrap_or(&Value::Null))).collect());
     }
     let widths: Vec<usize> = (0..keys.len())
-        .map(|column| lines.iter().filter_map(|line| line.get(column)).map(|text| text.chars().count()).max().unwrap_or(0))
+        .map(|column| {
+            lines.iter().filter_map(|line| line.get(column)).map(|text| text.chars().count()).max().unwrap_or(0)
+        })
         .collect();
     lines
         .iter()
@@ -122,7 +124,13 @@ fn cell_of(key: &str, value: &Value) -> String {
             stonechat_router::time::utc(seconds.saturating_mul(1000)).replace(".000Z", "Z")
         }
         ("uptime", Some(seconds)) => {
-            format!("{}d {:02}:{:02}:{:02}", seconds / 86_400, seconds % 86_400 / 3600, seconds % 3600 / 60, seconds % 60)
+            format!(
+                "{}d {:02}:{:02}:{:02}",
+                seconds / 86_400,
+                seconds % 86_400 / 3600,
+                seconds % 3600 / 60,
+                seconds % 60
+            )
         }
         _ => cell(value),
     }

@@ -1,6 +1,7 @@
 //! Composition: one running server out of its parts, and its life cycle.
 
 use crate::config::{self, Config, Durability, Permission};
+use crate::federation::{self, FederationControl};
 use crate::keys;
 use crate::output::Failure;
 use std::net::SocketAddr;
@@ -8,7 +9,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stonechat_admin::{Admin, CertificateView, CertificatesControl, ErrorCode, Lifecycle, Reloaded};
-use crate::federation::{self, FederationControl};
 use stonechat_jid::Domain;
 use stonechat_net::{
     AddressLimits, Addresses, Certificates, ClientFront, ClientLimits, ClientTransport, Listener, bind, serve_client,
@@ -65,8 +65,7 @@ pub(crate) fn registry() -> Result<Registry, Failure> {
 }
 
 fn router(config: &Config, store: Arc<dyn Store>, remote: Arc<dyn Remote>) -> Result<Router, Failure> {
-    let parts =
-        Parts::new(hosts(config)?, config.settings.clone(), store, registry()?, remote, Arc::new(OsRandom));
+    let parts = Parts::new(hosts(config)?, config.settings.clone(), store, registry()?, remote, Arc::new(OsRandom));
     Ok(Router::new(parts))
 }
 
@@ -98,9 +97,11 @@ pub(crate) struct Control {
 /// Starts everything: nothing listens before everything that can fail has succeeded.
 pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
     let certificates = keys::load(&config).map_err(certificate_failure)?;
-    let default = config.domains.first().cloned().ok_or_else(|| {
-        Failure::new(ErrorCode::ConfigValue, "there is no domain to serve")
-    })?;
+    let default = config
+        .domains
+        .first()
+        .cloned()
+        .ok_or_else(|| Failure::new(ErrorCode::ConfigValue, "there is no domain to serve"))?;
     let certificates = Arc::new(Certificates::new(default, certificates).map_err(certificate_failure)?);
     let listeners = Listeners::bind(&config)?;
     let store = open_store(&config)?;
@@ -264,7 +265,11 @@ impl Server {
             }
         };
         if tokio::time::timeout(Duration::from_secs(10), gone).await.is_err() {
-            warn!(event = "server.sessions_left", left = self.router.session_count(), "some clients did not close in time");
+            warn!(
+                event = "server.sessions_left",
+                left = self.router.session_count(),
+                "some clients did not close in time"
+            );
         }
         if let Err(source) = self.router.store().close().await {
             warn!(event = "store.close_failed", %source, "the store did not close cleanly");

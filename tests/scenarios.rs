@@ -5,14 +5,21 @@
 //! element follows on indented lines. What is expected is a part of what comes: attributes and children that are not named
 //! do not matter; `*` stands for any value.
 
-#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
 use std::collections::HashMap;
 use std::path::Path;
-use support::{Peer, memory, socket};
 use stonechat_xml::{Element, Node};
+use support::{Peer, memory, socket};
 
 enum Step {
     Connects,
@@ -35,7 +42,8 @@ fn read(path: &Path) -> Script {
         if line.trim().is_empty() || line.starts_with('#') {
             continue;
         }
-        let (who, verb) = line.split_once(' ').unwrap_or_else(|| panic!("{}:{}: who does what?", path.display(), number + 1));
+        let (who, verb) =
+            line.split_once(' ').unwrap_or_else(|| panic!("{}:{}: who does what?", path.display(), number + 1));
         let mut body = String::new();
         while let Some((_, more)) = lines.next_if(|(_, line)| line.starts_with(' ')) {
             body.push_str(more.trim());
@@ -101,7 +109,12 @@ async fn play<P: Peer>(script: &Script, server: &P::Server) {
                 let peer = peers.get_mut(who).unwrap_or_else(|| panic!("{place} is not connected"));
                 let came = peer.receive().await;
                 let came = came.unwrap_or_else(|| panic!("{place}: nothing came, expected {}", expected.to_xml()));
-                assert!(matches(expected, &came), "{place}:\n expected {}\n came     {}", expected.to_xml(), came.to_xml());
+                assert!(
+                    matches(expected, &came),
+                    "{place}:\n expected {}\n came     {}",
+                    expected.to_xml(),
+                    came.to_xml()
+                );
             }
             Step::Nothing => {
                 let peer = peers.get_mut(who).unwrap_or_else(|| panic!("{place} is not connected"));

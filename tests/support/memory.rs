@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain, Level};
 use stonechat_router::{
-    ClientSession, Clock, Commits, Delivery, Hosts, NoRemote, Outbox, Parts, Pushed, Random, Registrar, Registry, Router,
-    SessionFacts, Settings, Turn,
+    ClientSession, Clock, Commits, Delivery, Hosts, NoRemote, Outbox, Parts, Pushed, Random, Registrar, Registry,
+    Router, SessionFacts, Settings, Turn,
 };
 use stonechat_sasl::{Credentials, prepare_password};
 use stonechat_stanza::{ContentNamespace, Stanza, StreamError};

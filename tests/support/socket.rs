@@ -189,7 +189,9 @@ impl Peer for Client {
         let mut scram = Scram::new(Hash::Sha256, name, &password, b"a nonce that is long enough", None);
         let initial = encode(&scram.initial());
         client
-            .write(&format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-256'>{initial}</auth>"))
+            .write(&format!(
+                "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-256'>{initial}</auth>"
+            ))
             .await;
         let challenge = client.in_time().await.expect("a challenge");
         let response = scram.respond(&decode(&challenge.text()).unwrap()).unwrap();

@@ -96,19 +96,26 @@ fn account(text: &str) -> Result<BareJid, AdminError> {
 
 fn account_at(text: &str, level: Level) -> Result<BareJid, AdminError> {
     BareJid::parse_at(text, level).ok().filter(|jid| jid.local().is_some()).ok_or_else(|| {
-        AdminError::new(ErrorCode::BadArgument, format!("{text:?} is not an account's address, as romeo@example.org is"))
+        AdminError::new(
+            ErrorCode::BadArgument,
+            format!("{text:?} is not an account's address, as romeo@example.org is"),
+        )
     })
 }
 
 fn session_address(text: &str) -> Result<FullJid, AdminError> {
     FullJid::parse(text).map_err(|_| {
-        AdminError::new(ErrorCode::BadArgument, format!("{text:?} is not a session's address, as romeo@example.org/phone is"))
+        AdminError::new(
+            ErrorCode::BadArgument,
+            format!("{text:?} is not a session's address, as romeo@example.org/phone is"),
+        )
     })
 }
 
 fn domain(text: &str) -> Result<Domain, AdminError> {
-    Domain::parse(text)
-        .map_err(|_| AdminError::new(ErrorCode::BadArgument, format!("{text:?} is not a domain name, as example.org is")))
+    Domain::parse(text).map_err(|_| {
+        AdminError::new(ErrorCode::BadArgument, format!("{text:?} is not a domain name, as example.org is"))
+    })
 }
 
 fn needs_server<T>(part: &Option<T>) -> Result<&T, AdminError> {

@@ -12,9 +12,9 @@ mod protocol;
 mod socket;
 
 pub use commands::{
-    Admin, CertificateView, CertificatesControl, Federation, LinkView, Lifecycle, PingAnswer, Reloaded, SessionRow, StatusView,
-    UserRow, dispatch,
+    Admin, CertificateView, CertificatesControl, Federation, Lifecycle, LinkView, PingAnswer, Reloaded, SessionRow,
+    StatusView, UserRow, dispatch,
 };
-pub use error::{AdminError, ErrorCode, Exit, explain, CODES};
+pub use error::{AdminError, CODES, ErrorCode, Exit, explain};
 pub use protocol::{Command, Reply, Secret};
-pub use socket::{call, serve, SocketError};
+pub use socket::{SocketError, call, serve};

@@ -78,10 +78,9 @@ async fn answer(stream: UnixStream, admin: &Admin) -> std::io::Result<()> {
 /// Calls the running server.
 pub async fn call(path: &Path, command: &Command) -> Result<serde_json::Value, AdminError> {
     let stream = UnixStream::connect(path).await.map_err(|source| match source.kind() {
-        std::io::ErrorKind::PermissionDenied => AdminError::new(
-            ErrorCode::SocketRefused,
-            format!("{} may not be used by this user", path.display()),
-        ),
+        std::io::ErrorKind::PermissionDenied => {
+            AdminError::new(ErrorCode::SocketRefused, format!("{} may not be used by this user", path.display()))
+        }
         _ => AdminError::new(ErrorCode::NotRunning, "the server is not running (nothing answers on its admin socket)"),
     })?;
     let broken = |_| AdminError::new(ErrorCode::NotRunning, "the server closed the connection without an answer");

@@ -78,11 +78,7 @@ struct HostsOf(Router);
 
 impl stonechat_stream::Hosts for HostsOf {
     fn status(&self, domain: &Domain) -> stonechat_stream::HostStatus {
-        if self.0.serves(domain) {
-            stonechat_stream::HostStatus::Served
-        } else {
-            stonechat_stream::HostStatus::Unknown
-        }
+        if self.0.serves(domain) { stonechat_stream::HostStatus::Served } else { stonechat_stream::HostStatus::Unknown }
     }
 }
 
@@ -195,12 +191,7 @@ pub async fn serve_client(front: Arc<ClientFront>, socket: TcpStream, peer: Sock
     driver.run().await;
 }
 
-async fn secure(
-    front: &ClientFront,
-    link: &Link,
-    machine: &mut C2s,
-    choice: Choice<'_>,
-) -> std::io::Result<()> {
+async fn secure(front: &ClientFront, link: &Link, machine: &mut C2s, choice: Choice<'_>) -> std::io::Result<()> {
     let handshake = tls::accept(link, choice, Facing::Clients);
     let certificate = tokio::time::timeout(front.limits.handshake, handshake)
         .await

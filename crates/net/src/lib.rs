@@ -18,10 +18,10 @@ mod tls;
 mod verify;
 
 pub use accept::{AddressLimits, Addresses, Place, Refused};
-pub use certificates::{CertificateError, Certificates, CertifiedDomain};
 pub use bucket::Rate;
-pub use client::{serve_client, hosts_of, ClientFront, ClientLimits, ClientTransport, RandomOf};
+pub use certificates::{CertificateError, Certificates, CertifiedDomain};
+pub use client::{ClientFront, ClientLimits, ClientTransport, RandomOf, hosts_of, serve_client};
 pub use link::{Link, LinkLimits};
+pub use listener::{Listener, ListenerError, bind};
 pub use peer::{PeerDialler, PeerFront, accept_peer};
 pub use verify::{CertificateVerdict, Roots};
-pub use listener::{bind, Listener, ListenerError};

@@ -89,14 +89,15 @@ impl PeerChannel {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(TakeButDoNotJudge::new(provider())));
         let mut config = match self.front.certificates.of(local) {
-            Some(ours) => builder.with_client_cert_resolver(Arc::new(
-                rustls::sign::SingleCertAndKey::from(Arc::unwrap_or_clone(Arc::clone(&ours.key))),
-            )),
+            Some(ours) => builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(
+                Arc::unwrap_or_clone(Arc::clone(&ours.key)),
+            ))),
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![tls::ALPN_SERVER.to_vec()];
         let name = remote.to_ascii().ok().and_then(|name| ServerName::try_from(name).ok());
-        let name = name.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the domain is not a server name"))?;
+        let name =
+            name.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the domain is not a server name"))?;
         let session = rustls::ClientConnection::new(Arc::new(config), name).map_err(invalid)?;
         self.link.set_tls(rustls::Connection::Client(session));
         tls::complete(&self.link).await
@@ -144,9 +145,7 @@ impl Channel for PeerChannel {
                 }
             }
         };
-        tokio::time::timeout(HANDSHAKE, handshake)
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+        tokio::time::timeout(HANDSHAKE, handshake).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
         let chain = self.link.with_tls(|tls| tls.peer_certificates().map(<[_]>::to_vec)).flatten();
         self.chain = chain.unwrap_or_default();
         let peer = if self.chain.is_empty() { PeerCertificate::Absent } else { PeerCertificate::Presented };

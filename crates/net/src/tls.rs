@@ -1,6 +1,6 @@
 //! TLS as both ends: configurations, the accepting handshake, and what a finished handshake tells the stream.
 
-use crate::certificates::{CertifiedDomain, Certificates};
+use crate::certificates::{Certificates, CertifiedDomain};
 use crate::link::Link;
 use rustls::crypto::CryptoProvider;
 use rustls::server::{Acceptor, ResolvesServerCert};

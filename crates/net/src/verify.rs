@@ -221,10 +221,9 @@ impl Identifier {
                 }
                 None => same(name),
             },
-            Identifier::Srv(name) => name
-                .strip_prefix("_xmpp-server.")
-                .or_else(|| name.strip_prefix("_xmpps-server."))
-                .is_some_and(same),
+            Identifier::Srv(name) => {
+                name.strip_prefix("_xmpp-server.").or_else(|| name.strip_prefix("_xmpps-server.")).is_some_and(same)
+            }
             Identifier::Xmpp(name) => same(name),
         }
     }

@@ -2,17 +2,18 @@
 
 use crate::account::{Cell, Shards};
 use crate::{
-    AccountError, AccountPresence, Clock, Commits, Context, Hosts, Random, Registry, Remote, Settings, SystemClock, Turn,
+    AccountError, AccountPresence, Clock, Commits, Context, Hosts, Random, Registry, Remote, Settings, SystemClock,
+    Turn,
 };
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain, FullJid, Jid};
 use stonechat_sasl::{Credentials, Password};
-use stonechat_store::{AccountId, AccountState, NewAccount, Store};
 use stonechat_stanza::Stanza;
+use stonechat_store::{AccountId, AccountState, NewAccount, Store};
 use tokio::sync::{Semaphore, oneshot};
 
 /// How many password derivations may wait for the blocking pool before new ones are refused.

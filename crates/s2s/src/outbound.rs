@@ -80,10 +80,14 @@ async fn endpoints(federation: &Federation, router: &Router, remote: &Domain) ->
                     Security::StartTls => "STARTTLS",
                     Security::Direct => "direct TLS",
                 };
-                note(federation, router, remote, format!("{host} port {port} ({kind}): {}", if list.is_empty() { "no address" } else { &list }));
-                endpoints.extend(
-                    addresses.into_iter().map(|ip| Endpoint { address: SocketAddr::new(ip, port), security }),
+                note(
+                    federation,
+                    router,
+                    remote,
+                    format!("{host} port {port} ({kind}): {}", if list.is_empty() { "no address" } else { &list }),
                 );
+                endpoints
+                    .extend(addresses.into_iter().map(|ip| Endpoint { address: SocketAddr::new(ip, port), security }));
             }
             Err(error) => {
                 note(federation, router, remote, format!("{host}: {error}"));
@@ -153,7 +157,8 @@ pub(crate) async fn deliver(federation: &Federation, router: &Router, link: &Arc
             // What an earlier endpoint said is more than that the rest did not answer.
             Err(failure) => return Err(if matches!(last, Failure::NoAddress) { failure } else { last }),
         };
-        let mut stream = Stream::new(federation, router, &link.local, &link.remote, channel, endpoint, external, Purpose::Stanzas);
+        let mut stream =
+            Stream::new(federation, router, &link.local, &link.remote, channel, endpoint, external, Purpose::Stanzas);
         match stream.serve(link).await {
             Served::Proved => return Ok(()),
             Served::Failed(Ended::ExternalRefused { condition }) if external == External::WhenOffered => {
@@ -177,8 +182,16 @@ pub(crate) async fn verify(federation: &Federation, router: &Router, question: Q
         let mut left = endpoints(federation, router, &remote).await.ok()?;
         while !left.is_empty() {
             let (channel, endpoint) = connect(federation, router, &remote, &mut left).await.ok()?;
-            let mut stream =
-                Stream::new(federation, router, &local, &remote, channel, endpoint, External::Never, Purpose::Verification);
+            let mut stream = Stream::new(
+                federation,
+                router,
+                &local,
+                &remote,
+                channel,
+                endpoint,
+                External::Never,
+                Purpose::Verification,
+            );
             if let Some(answer) = stream.ask(question.clone()).await {
                 return Some(answer);
             }

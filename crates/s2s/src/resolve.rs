@@ -100,8 +100,7 @@ impl Resolve for HickoryResolver {
         if let Ok(literal) = name.trim_start_matches('[').trim_end_matches(']').parse() {
             return Ok(vec![literal]);
         }
-        let (six, four) =
-            tokio::join!(self.lookup(name, RecordType::AAAA), self.lookup(name, RecordType::A));
+        let (six, four) = tokio::join!(self.lookup(name, RecordType::AAAA), self.lookup(name, RecordType::A));
         let pick = |records: &Result<Vec<RData>, ResolveError>| -> Vec<IpAddr> {
             let records = records.as_ref().map_or(&[][..], Vec::as_slice);
             records

@@ -49,9 +49,8 @@ pub(crate) fn plan(
         // RFC 6120 §3.2.2: the domain itself at the registered port.
         return Plan::Try(vec![Target { host: domain.to_owned(), port: 5269, security: Security::StartTls }]);
     }
-    let tagged = |records: Option<Vec<SrvRecord>>, security| {
-        records.into_iter().flatten().map(move |record| (record, security))
-    };
+    let tagged =
+        |records: Option<Vec<SrvRecord>>, security| records.into_iter().flatten().map(move |record| (record, security));
     // RFC 2782: a target of "." says that the service is decidedly not available.
     let mut left: Vec<(SrvRecord, Security)> = tagged(direct, Security::Direct)
         .chain(tagged(starttls, Security::StartTls))

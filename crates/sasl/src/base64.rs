@@ -47,9 +47,8 @@ mod tests {
     #[test]
     fn abuse_51_only_strict_base64_is_a_message() {
         let refused = [
-            "==", "===", "====", "=A==", "A", "AA", "AAA", "AA=", "AA===", "AAAA=", "AB==", "AAB=",
-            "A A=", " AAAA", "AAAA ", "AA\nAA", "AAAA\r\n", "\tAAAA", "AA-_", "AA*A", "AA==AA==",
-            "ÄÄÄÄ", "AAA\u{0}", "&#x20;",
+            "==", "===", "====", "=A==", "A", "AA", "AAA", "AA=", "AA===", "AAAA=", "AB==", "AAB=", "A A=", " AAAA",
+            "AAAA ", "AA\nAA", "AAAA\r\n", "\tAAAA", "AA-_", "AA*A", "AA==AA==", "ÄÄÄÄ", "AAA\u{0}", "&#x20;",
         ];
         for text in refused {
             assert_eq!(decode(text), None, "{text:?}");
@@ -68,9 +67,6 @@ mod tests {
         for message in [&b"f"[..], b"fo", b"foo", b"\0user\0pencil", &[0xff; 100]] {
             assert_eq!(decode(&encode(message)).as_deref(), Some(message));
         }
-        assert_eq!(
-            encode(b"\0juliet\0r0m30myr0m30"),
-            "AGp1bGlldAByMG0zMG15cjBtMzA="
-        );
+        assert_eq!(encode(b"\0juliet\0r0m30myr0m30"), "AGp1bGlldAByMG0zMG15cjBtMzA=");
     }
 }

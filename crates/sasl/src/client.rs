@@ -51,10 +51,7 @@ pub struct Scram {
 
 impl fmt::Debug for Scram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Scram")
-            .field("hash", &self.hash)
-            .field("username", &self.username)
-            .finish_non_exhaustive()
+        f.debug_struct("Scram").field("hash", &self.hash).field("username", &self.username).finish_non_exhaustive()
     }
 }
 
@@ -104,11 +101,7 @@ impl Scram {
         let challenge = std::str::from_utf8(challenge).map_err(|_| ScramError::Malformed)?;
         let first = ServerFirst::parse(challenge).ok_or(ScramError::Malformed)?;
         // RFC 5802 §5.1, "r": the client verifies that the nonce begins with what it sent.
-        if first
-            .nonce
-            .strip_prefix(self.nonce.as_str())
-            .is_none_or(str::is_empty)
-        {
+        if first.nonce.strip_prefix(self.nonce.as_str()).is_none_or(str::is_empty) {
             return Err(ScramError::Nonce);
         }
         if !ITERATIONS.contains(&first.iterations) {
@@ -130,47 +123,29 @@ impl Scram {
 
         // RFC 5802 §3.
         let hash = self.hash;
-        let salted_password = hash.salted_password(
-            self.password.expose().as_bytes(),
-            &first.salt,
-            first.iterations,
-        );
+        let salted_password = hash.salted_password(self.password.expose().as_bytes(), &first.salt, first.iterations);
         let keys = hash.server_side_keys(&salted_password, first.salt, first.iterations);
         let mut proof = Zeroizing::new(hash.hmac(&salted_password, &[b"Client Key"]));
         let client_signature = hash.hmac(&keys.stored_key, &auth_message);
-        proof
-            .iter_mut()
-            .zip(&client_signature)
-            .for_each(|(byte, signature)| *byte ^= signature);
+        proof.iter_mut().zip(&client_signature).for_each(|(byte, signature)| *byte ^= signature);
         self.server_signature = Some(hash.hmac(&keys.server_key, &auth_message));
         Ok(format!("{without_proof},p={}", encode_attribute(&proof)).into_bytes())
     }
 
     /// Checks what came with success: the server's signature. Only then is the server the one that knows the account.
     pub fn finish(&self, data: &[u8]) -> Result<(), ScramError> {
-        let expected = self
-            .server_signature
-            .as_ref()
-            .ok_or(ScramError::Malformed)?;
+        let expected = self.server_signature.as_ref().ok_or(ScramError::Malformed)?;
         let signature = std::str::from_utf8(data)
             .ok()
             .and_then(|text| text.strip_prefix("v="))
             // Extensions may follow.
             .and_then(|text| decode_attribute(text.split(',').next()?))
             .ok_or(ScramError::Malformed)?;
-        if bool::from(signature.ct_eq(expected)) {
-            Ok(())
-        } else {
-            Err(ScramError::Signature)
-        }
+        if bool::from(signature.ct_eq(expected)) { Ok(()) } else { Err(ScramError::Signature) }
     }
 
     fn gs2_header(&self) -> String {
-        let authzid = self
-            .authzid
-            .as_deref()
-            .map(|authzid| format!("a={}", to_saslname(authzid)))
-            .unwrap_or_default();
+        let authzid = self.authzid.as_deref().map(|authzid| format!("a={}", to_saslname(authzid))).unwrap_or_default();
         match &self.binding {
             Some((kind, _)) => format!("p={},{authzid},", kind.name()),
             None => format!("n,{authzid},"),

@@ -58,8 +58,7 @@ impl Credentials {
     pub fn derive(password: &Password, salts: [[u8; 16]; 3], iterations: u32) -> Credentials {
         let [sha1, sha256, sha512] = salts;
         let keys = |hash: Hash, salt: [u8; 16]| {
-            let salted_password =
-                hash.salted_password(password.expose().as_bytes(), &salt, iterations);
+            let salted_password = hash.salted_password(password.expose().as_bytes(), &salt, iterations);
             Some(hash.server_side_keys(&salted_password, salt.to_vec(), iterations.max(1)))
         };
         Credentials {
@@ -82,9 +81,7 @@ impl Credentials {
     }
     /// The strongest hash there are usable keys for.
     pub(crate) fn strongest(&self) -> Option<(Hash, &ScramKeys)> {
-        Hash::STRONGEST_FIRST
-            .into_iter()
-            .find_map(|hash| Some((hash, self.usable_keys(hash)?)))
+        Hash::STRONGEST_FIRST.into_iter().find_map(|hash| Some((hash, self.usable_keys(hash)?)))
     }
     /// Whether the password is the right one, in constant time with respect to the keys. Slow (one PBKDF2 run): call it
     /// off the I/O threads. Uses the strongest hash there is; without any keys the answer is no, at once.
@@ -92,11 +89,9 @@ impl Credentials {
         let Some((hash, keys)) = self.strongest() else {
             return false;
         };
-        let salted_password =
-            hash.salted_password(password.expose().as_bytes(), &keys.salt, keys.iterations);
+        let salted_password = hash.salted_password(password.expose().as_bytes(), &keys.salt, keys.iterations);
         let derived = hash.server_side_keys(&salted_password, Vec::new(), keys.iterations);
-        let matches: Choice =
-            derived.stored_key.ct_eq(&keys.stored_key) & derived.server_key.ct_eq(&keys.server_key);
+        let matches: Choice = derived.stored_key.ct_eq(&keys.stored_key) & derived.server_key.ct_eq(&keys.server_key);
         matches.into()
     }
 }
@@ -133,11 +128,7 @@ impl DecoySecret {
     pub fn for_domain(&self, domain: &str) -> DecoySecret {
         let mut secret = DecoySecret([0; 32]);
         let mut derived = self.derive("domain", domain, Hash::Sha256);
-        secret
-            .0
-            .iter_mut()
-            .zip(&derived)
-            .for_each(|(to, from)| *to = *from);
+        secret.0.iter_mut().zip(&derived).for_each(|(to, from)| *to = *from);
         derived.zeroize();
         secret
     }
@@ -159,11 +150,7 @@ impl DecoySecret {
                 server_key: self.derive("server key", &name, hash),
             })
         };
-        Credentials {
-            sha1: keys(Hash::Sha1),
-            sha256: keys(Hash::Sha256),
-            sha512: keys(Hash::Sha512),
-        }
+        Credentials { sha1: keys(Hash::Sha1), sha256: keys(Hash::Sha256), sha512: keys(Hash::Sha512) }
     }
 
     fn derive(&self, purpose: &str, name: &str, hash: Hash) -> Vec<u8> {
@@ -173,17 +160,7 @@ impl DecoySecret {
             Hash::Sha512 => "SHA-512",
         };
         // NUL parts the pieces: no purpose or label has one.
-        hash.hmac(
-            &self.0,
-            &[
-                b"decoy ",
-                purpose.as_bytes(),
-                b"\0",
-                label.as_bytes(),
-                b"\0",
-                name.as_bytes(),
-            ],
-        )
+        hash.hmac(&self.0, &[b"decoy ", purpose.as_bytes(), b"\0", label.as_bytes(), b"\0", name.as_bytes()])
     }
 }
 
@@ -225,18 +202,9 @@ mod tests {
     fn a_password_verifies_against_each_hash_alone() {
         let full = credentials("pencil");
         let alone = [
-            Credentials {
-                sha1: full.sha1.clone(),
-                ..Credentials::default()
-            },
-            Credentials {
-                sha256: full.sha256.clone(),
-                ..Credentials::default()
-            },
-            Credentials {
-                sha512: full.sha512.clone(),
-                ..Credentials::default()
-            },
+            Credentials { sha1: full.sha1.clone(), ..Credentials::default() },
+            Credentials { sha256: full.sha256.clone(), ..Credentials::default() },
+            Credentials { sha512: full.sha512.clone(), ..Credentials::default() },
             full,
         ];
         for credentials in alone {
@@ -278,10 +246,7 @@ mod tests {
             |keys| keys.server_key[0] ^= 1,
         ];
         for damage in damages {
-            let mut credentials = Credentials {
-                sha512: whole.sha512.clone(),
-                ..Credentials::default()
-            };
+            let mut credentials = Credentials { sha512: whole.sha512.clone(), ..Credentials::default() };
             damage(credentials.sha512.as_mut().unwrap());
             assert!(!credentials.verify(&password("pencil")));
         }
@@ -303,24 +268,14 @@ mod tests {
             assert_eq!(real.stored_key.len(), decoy.stored_key.len());
             assert_eq!(real.server_key.len(), decoy.server_key.len());
         }
-        assert_ne!(
-            decoy.keys(Hash::Sha1).unwrap().salt,
-            decoy.keys(Hash::Sha256).unwrap().salt
-        );
+        assert_ne!(decoy.keys(Hash::Sha1).unwrap().salt, decoy.keys(Hash::Sha256).unwrap().salt);
     }
 
     #[test]
     fn abuse_55_spellings_of_one_name_have_one_decoy() {
         let secret = DecoySecret([7; 32]);
-        for (one, other) in [
-            ("juliet", "Juliet"),
-            ("jos\u{e9}", "jose\u{301}"),
-            ("\u{3c0}", "\u{3a0}"),
-        ] {
-            assert!(
-                secret.credentials(one) == secret.credentials(other),
-                "{one} {other}"
-            );
+        for (one, other) in [("juliet", "Juliet"), ("jos\u{e9}", "jose\u{301}"), ("\u{3c0}", "\u{3a0}")] {
+            assert!(secret.credentials(one) == secret.credentials(other), "{one} {other}");
         }
         assert!(secret.credentials("juliet") != secret.credentials("julia"));
     }
@@ -328,10 +283,7 @@ mod tests {
     #[test]
     fn abuse_55_one_name_in_two_domains_has_two_decoys() {
         let secret = DecoySecret([7; 32]);
-        let (one, other) = (
-            secret.for_domain("a.example"),
-            secret.for_domain("b.example"),
-        );
+        let (one, other) = (secret.for_domain("a.example"), secret.for_domain("b.example"));
         assert!(one.credentials("juliet") != other.credentials("juliet"));
         assert!(one.credentials("juliet") == secret.for_domain("a.example").credentials("juliet"));
     }
@@ -342,11 +294,7 @@ mod tests {
         work::take();
         assert!(real.verify(&password("pencil")));
         let known = work::take();
-        assert!(
-            !DecoySecret([7; 32])
-                .credentials("nobody")
-                .verify(&password("pencil"))
-        );
+        assert!(!DecoySecret([7; 32]).credentials("nobody").verify(&password("pencil")));
         assert_eq!(known, work::take());
         assert_eq!(known.len(), 1);
     }
@@ -356,9 +304,6 @@ mod tests {
         let credentials = credentials("pencil");
         let secret = DecoySecret([7; 32]);
         let printed = format!("{credentials:?} {:?} {secret:?}", credentials.sha1);
-        assert_eq!(
-            printed,
-            "Credentials(..) Some(ScramKeys(..)) DecoySecret(..)"
-        );
+        assert_eq!(printed, "Credentials(..) Some(ScramKeys(..)) DecoySecret(..)");
     }
 }

@@ -51,16 +51,8 @@ impl Hash {
     }
 
     /// `SaltedPassword := Hi(Normalize(password), salt, i)`: the slow function. Zero iterations count as one.
-    #[expect(
-        clippy::expect_used,
-        reason = "RFC 2104 §2: HMAC takes keys of any length"
-    )]
-    pub(crate) fn salted_password(
-        self,
-        password: &[u8],
-        salt: &[u8],
-        iterations: u32,
-    ) -> Zeroizing<Vec<u8>> {
+    #[expect(clippy::expect_used, reason = "RFC 2104 §2: HMAC takes keys of any length")]
+    pub(crate) fn salted_password(self, password: &[u8], salt: &[u8], iterations: u32) -> Zeroizing<Vec<u8>> {
         #[cfg(test)]
         work::count(self, iterations);
         let mut output = Zeroizing::new(vec![0; self.length()]);
@@ -75,12 +67,7 @@ impl Hash {
     }
 
     /// What the server keeps (RFC 5802 §3): StoredKey and ServerKey of a salted password.
-    pub(crate) fn server_side_keys(
-        self,
-        salted_password: &[u8],
-        salt: Vec<u8>,
-        iterations: u32,
-    ) -> ScramKeys {
+    pub(crate) fn server_side_keys(self, salted_password: &[u8], salt: Vec<u8>, iterations: u32) -> ScramKeys {
         let client_key = Zeroizing::new(self.hmac(salted_password, &[b"Client Key"]));
         ScramKeys {
             salt,
@@ -137,20 +124,14 @@ mod tests {
             (4096, "4b007901b765489abead49d926f721d065a429c1"),
         ];
         for (iterations, expected) in table {
-            assert_eq!(
-                hex(&Hash::Sha1.salted_password(b"password", b"salt", iterations)),
-                expected
-            );
+            assert_eq!(hex(&Hash::Sha1.salted_password(b"password", b"salt", iterations)), expected);
         }
     }
 
     #[test]
     fn pieces_of_a_string_are_the_string() {
         for hash in Hash::STRONGEST_FIRST {
-            assert_eq!(
-                hash.hmac(b"key", &[b"one", b"", b"two"]),
-                hash.hmac(b"key", &[b"onetwo"])
-            );
+            assert_eq!(hash.hmac(b"key", &[b"one", b"", b"two"]), hash.hmac(b"key", &[b"onetwo"]));
         }
     }
 }

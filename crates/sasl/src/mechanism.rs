@@ -56,9 +56,7 @@ impl Mechanism {
     }
     /// By registered name. RFC 4422 §3.1: upper case only.
     pub fn from_name(name: &str) -> Option<Mechanism> {
-        Mechanism::ALL
-            .into_iter()
-            .find(|mechanism| mechanism.name() == name)
+        Mechanism::ALL.into_iter().find(|mechanism| mechanism.name() == name)
     }
 }
 
@@ -109,13 +107,10 @@ impl ChannelBindings {
     }
     /// The types available, strongest first: what XEP-0440 advertises.
     pub fn types(&self) -> Vec<ChannelBinding> {
-        [
-            ChannelBinding::TlsExporter,
-            ChannelBinding::TlsServerEndPoint,
-        ]
-        .into_iter()
-        .filter(|kind| self.get(*kind).is_some())
-        .collect()
+        [ChannelBinding::TlsExporter, ChannelBinding::TlsServerEndPoint]
+            .into_iter()
+            .filter(|kind| self.get(*kind).is_some())
+            .collect()
     }
 }
 
@@ -138,9 +133,7 @@ pub struct Offer {
 impl Offer {
     /// Whether a `-PLUS` mechanism was advertised, of whatever hash (RFC 5802 §6).
     pub(crate) fn has_channel_binding(&self) -> bool {
-        self.mechanisms
-            .iter()
-            .any(|mechanism| matches!(mechanism, Mechanism::ScramPlus(_)))
+        self.mechanisms.iter().any(|mechanism| matches!(mechanism, Mechanism::ScramPlus(_)))
     }
 
     /// The downgrade protection hash of XEP-0474 §5.1 over what was advertised, in base64.
@@ -148,19 +141,11 @@ impl Offer {
     /// An empty list of channel-binding types means that XEP-0440 was not advertised at all.
     pub(crate) fn downgrade_protection(&self, hash: Hash) -> String {
         // Names are ASCII: the order of `str` is that of "i;octet".
-        let mut mechanisms: Vec<&str> = self
-            .mechanisms
-            .iter()
-            .map(|mechanism| mechanism.name())
-            .collect();
+        let mut mechanisms: Vec<&str> = self.mechanisms.iter().map(|mechanism| mechanism.name()).collect();
         mechanisms.sort_unstable();
         let mut text = mechanisms.join("\u{1e}");
         if !self.channel_bindings.is_empty() {
-            let mut kinds: Vec<&str> = self
-                .channel_bindings
-                .iter()
-                .map(|kind| kind.name())
-                .collect();
+            let mut kinds: Vec<&str> = self.channel_bindings.iter().map(|kind| kind.name()).collect();
             kinds.sort_unstable();
             text.push('\u{1f}');
             text.push_str(&kinds.join("\u{1e}"));
@@ -178,21 +163,10 @@ mod tests {
         for mechanism in Mechanism::ALL {
             assert_eq!(Mechanism::from_name(mechanism.name()), Some(mechanism));
         }
-        for name in [
-            "",
-            "scram-sha-1",
-            "SCRAM-SHA-1 ",
-            "SCRAM-SHA-384",
-            "DIGEST-MD5",
-            "plain",
-            "ANONYMOUS",
-        ] {
+        for name in ["", "scram-sha-1", "SCRAM-SHA-1 ", "SCRAM-SHA-384", "DIGEST-MD5", "plain", "ANONYMOUS"] {
             assert_eq!(Mechanism::from_name(name), None, "{name:?}");
         }
-        for kind in [
-            ChannelBinding::TlsExporter,
-            ChannelBinding::TlsServerEndPoint,
-        ] {
+        for kind in [ChannelBinding::TlsExporter, ChannelBinding::TlsServerEndPoint] {
             assert_eq!(ChannelBinding::from_name(kind.name()), Some(kind));
         }
         assert_eq!(ChannelBinding::from_name("tls-unique"), None);
@@ -201,44 +175,25 @@ mod tests {
     #[test]
     fn xep0474_example_2() {
         let offer = Offer {
-            mechanisms: vec![
-                Mechanism::ScramPlus(Hash::Sha1),
-                Mechanism::Scram(Hash::Sha1),
-            ],
-            channel_bindings: vec![
-                ChannelBinding::TlsServerEndPoint,
-                ChannelBinding::TlsExporter,
-            ],
+            mechanisms: vec![Mechanism::ScramPlus(Hash::Sha1), Mechanism::Scram(Hash::Sha1)],
+            channel_bindings: vec![ChannelBinding::TlsServerEndPoint, ChannelBinding::TlsExporter],
         };
-        assert_eq!(
-            offer.downgrade_protection(Hash::Sha1),
-            "G6k/rBLDqgOhRRaCuuatSDFkJ08="
-        );
+        assert_eq!(offer.downgrade_protection(Hash::Sha1), "G6k/rBLDqgOhRRaCuuatSDFkJ08=");
     }
 
     #[test]
     fn xep0474_without_channel_binding_types_there_is_no_unit_separator() {
         let offer = Offer {
-            mechanisms: vec![
-                Mechanism::Scram(Hash::Sha256),
-                Mechanism::Plain,
-                Mechanism::Scram(Hash::Sha1),
-            ],
+            mechanisms: vec![Mechanism::Scram(Hash::Sha256), Mechanism::Plain, Mechanism::Scram(Hash::Sha1)],
             channel_bindings: Vec::new(),
         };
         let expected = Hash::Sha256.digest(b"PLAIN\x1eSCRAM-SHA-1\x1eSCRAM-SHA-256");
-        assert_eq!(
-            offer.downgrade_protection(Hash::Sha256),
-            encode_attribute(&expected)
-        );
+        assert_eq!(offer.downgrade_protection(Hash::Sha256), encode_attribute(&expected));
     }
 
     #[test]
     fn channel_bindings_print_their_types_alone() {
-        let bindings = ChannelBindings {
-            tls_exporter: Some(vec![1, 2, 3]),
-            tls_server_end_point: None,
-        };
+        let bindings = ChannelBindings { tls_exporter: Some(vec![1, 2, 3]), tls_server_end_point: None };
         assert_eq!(format!("{bindings:?}"), "[TlsExporter]");
         assert_eq!(bindings.types(), [ChannelBinding::TlsExporter]);
     }

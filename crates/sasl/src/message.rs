@@ -52,11 +52,7 @@ impl<'a> ClientFirst<'a> {
         let flag = match flag {
             "n" => BindingFlag::Unsupported,
             "y" => BindingFlag::NotOffered,
-            _ => BindingFlag::Bound(
-                flag.strip_prefix("p=")
-                    .filter(|name| is_binding_name(name))
-                    .ok_or(malformed)?,
-            ),
+            _ => BindingFlag::Bound(flag.strip_prefix("p=").filter(|name| is_binding_name(name)).ok_or(malformed)?),
         };
         let authzid = match authzid {
             "" => None,
@@ -66,26 +62,13 @@ impl<'a> ClientFirst<'a> {
 
         let mut attributes = bare.split(',');
         // RFC 5802 §5.1, "m": its presence fails the authentication.
-        let username = attributes
-            .next()
-            .and_then(|attribute| attribute.strip_prefix("n="))
-            .ok_or(malformed)?;
-        let nonce = attributes
-            .next()
-            .and_then(|attribute| attribute.strip_prefix("r="))
-            .ok_or(malformed)?;
+        let username = attributes.next().and_then(|attribute| attribute.strip_prefix("n=")).ok_or(malformed)?;
+        let nonce = attributes.next().and_then(|attribute| attribute.strip_prefix("r=")).ok_or(malformed)?;
         if !is_nonce(nonce) {
             return Err(malformed);
         }
         extensions(attributes)?;
-        Ok(ClientFirst {
-            flag,
-            authzid,
-            username: saslname(username)?,
-            nonce,
-            gs2_header,
-            bare,
-        })
+        Ok(ClientFirst { flag, authzid, username: saslname(username)?, nonce, gs2_header, bare })
     }
 }
 
@@ -105,14 +88,8 @@ impl<'a> ClientFinal<'a> {
         let malformed = Failure::MalformedRequest;
         let (without_proof, proof) = message.rsplit_once(",p=").ok_or(malformed)?;
         let mut attributes = without_proof.split(',');
-        let binding = attributes
-            .next()
-            .and_then(|attribute| attribute.strip_prefix("c="))
-            .ok_or(malformed)?;
-        let nonce = attributes
-            .next()
-            .and_then(|attribute| attribute.strip_prefix("r="))
-            .ok_or(malformed)?;
+        let binding = attributes.next().and_then(|attribute| attribute.strip_prefix("c=")).ok_or(malformed)?;
+        let nonce = attributes.next().and_then(|attribute| attribute.strip_prefix("r=")).ok_or(malformed)?;
         if !is_nonce(nonce) {
             return Err(malformed);
         }
@@ -139,10 +116,7 @@ pub(crate) struct ServerFirst<'a> {
 impl<'a> ServerFirst<'a> {
     pub(crate) fn parse(message: &'a str) -> Option<Self> {
         let mut attributes = message.split(',');
-        let nonce = attributes
-            .next()?
-            .strip_prefix("r=")
-            .filter(|nonce| is_nonce(nonce))?;
+        let nonce = attributes.next()?.strip_prefix("r=").filter(|nonce| is_nonce(nonce))?;
         let salt = decode_attribute(attributes.next()?.strip_prefix("s=")?)?;
         let iterations = attributes.next()?.strip_prefix("i=")?;
         // posit-number: no sign, no leading zero.
@@ -152,12 +126,7 @@ impl<'a> ServerFirst<'a> {
         let iterations = iterations.parse().ok()?;
         extensions(attributes.clone()).ok()?;
         let downgrade_protection = attributes.find_map(|attribute| attribute.strip_prefix("h="));
-        Some(ServerFirst {
-            nonce,
-            salt,
-            iterations,
-            downgrade_protection,
-        })
+        Some(ServerFirst { nonce, salt, iterations, downgrade_protection })
     }
 }
 
@@ -189,17 +158,11 @@ impl Plain {
         })
     }
 
-    pub(crate) fn compose(
-        authzid: Option<&str>,
-        username: &str,
-        password: &Password,
-    ) -> Zeroizing<Vec<u8>> {
+    pub(crate) fn compose(authzid: Option<&str>, username: &str, password: &Password) -> Zeroizing<Vec<u8>> {
         let password = password.expose();
         let authzid = authzid.unwrap_or_default();
         // The capacity is exact: no reallocation leaves a copy of the password behind.
-        let mut message = Zeroizing::new(Vec::with_capacity(
-            authzid.len() + username.len() + password.len() + 2,
-        ));
+        let mut message = Zeroizing::new(Vec::with_capacity(authzid.len() + username.len() + password.len() + 2));
         message.extend_from_slice(authzid.as_bytes());
         message.push(0);
         message.extend_from_slice(username.as_bytes());
@@ -246,10 +209,7 @@ fn extensions<'a>(attributes: impl Iterator<Item = &'a str>) -> Result<(), Failu
             return Err(Failure::MalformedRequest);
         }
         // RFC 5802 §5.1: these have a place of their own, and "m" must fail wherever it is.
-        if matches!(
-            letter,
-            b'a' | b'n' | b'm' | b'r' | b'c' | b's' | b'i' | b'p' | b'v' | b'e'
-        ) {
+        if matches!(letter, b'a' | b'n' | b'm' | b'r' | b'c' | b's' | b'i' | b'p' | b'v' | b'e') {
             return Err(Failure::MalformedRequest);
         }
     }
@@ -258,18 +218,12 @@ fn extensions<'a>(attributes: impl Iterator<Item = &'a str>) -> Result<(), Failu
 
 /// `c-nonce`: `1*(%x21-2B / %x2D-7E)`.
 fn is_nonce(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b',')
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',')
 }
 
 /// `cb-name`: `1*(ALPHA / DIGIT / "." / "-")`.
 fn is_binding_name(text: &str) -> bool {
-    !text.is_empty()
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'))
 }
 
 #[cfg(test)]
@@ -331,11 +285,7 @@ mod tests {
             "n,,n=u,r=x,m=x",
         ];
         for message in table {
-            assert_eq!(
-                ClientFirst::parse(message).map(|_| ()),
-                Err(Failure::MalformedRequest),
-                "{message:?}"
-            );
+            assert_eq!(ClientFirst::parse(message).map(|_| ()), Err(Failure::MalformedRequest), "{message:?}");
         }
     }
 
@@ -362,48 +312,24 @@ mod tests {
             "c=biws,r=x,p=AAAA\n",
         ];
         for message in table {
-            assert_eq!(
-                ClientFinal::parse(message).map(|_| ()),
-                Err(Failure::MalformedRequest),
-                "{message:?}"
-            );
+            assert_eq!(ClientFinal::parse(message).map(|_| ()), Err(Failure::MalformedRequest), "{message:?}");
         }
         let message = ClientFinal::parse("c=biws,r=x,y=a=b,p=AAAA").unwrap();
-        assert_eq!(
-            (message.nonce, message.without_proof),
-            ("x", "c=biws,r=x,y=a=b")
-        );
+        assert_eq!((message.nonce, message.without_proof), ("x", "c=biws,r=x,y=a=b"));
     }
 
     #[test]
     fn rfc5802_7_server_first_messages() {
         let message = ServerFirst::parse("r=x,s=AAAA,i=4096,d=1,h=abc=").unwrap();
-        assert_eq!(
-            (message.iterations, message.downgrade_protection),
-            (4096, Some("abc="))
-        );
-        for message in [
-            "r=x,s=AAAA,i=0",
-            "r=x,s=AAAA,i=+1",
-            "r=x,s=AAAA,i=-1",
-            "r=x,s=,i=1",
-            "m=1,r=x,s=AAAA,i=1",
-        ] {
+        assert_eq!((message.iterations, message.downgrade_protection), (4096, Some("abc=")));
+        for message in ["r=x,s=AAAA,i=0", "r=x,s=AAAA,i=+1", "r=x,s=AAAA,i=-1", "r=x,s=,i=1", "m=1,r=x,s=AAAA,i=1"] {
             assert!(ServerFirst::parse(message).is_none(), "{message}");
         }
     }
 
     #[test]
     fn saslnames_survive_escaping() {
-        for name in [
-            "juliet",
-            ",",
-            "=",
-            "=2C",
-            "a,b=c",
-            "==,,",
-            "\u{e9}=\u{20ac}",
-        ] {
+        for name in ["juliet", ",", "=", "=2C", "a,b=c", "==,,", "\u{e9}=\u{20ac}"] {
             assert_eq!(saslname(&to_saslname(name)).as_deref(), Ok(name));
         }
     }

@@ -196,14 +196,8 @@ enum State {
     AwaitScramCredentials(Box<Opening>),
     AwaitScramProof(Box<Challenge>),
     AwaitPlainCredentials(Box<Plain>),
-    AwaitPasswordCheck {
-        username: String,
-        authzid: Option<String>,
-        standing: Standing,
-    },
-    AwaitExternalCheck {
-        identity: String,
-    },
+    AwaitPasswordCheck { username: String, authzid: Option<String>, standing: Standing },
+    AwaitExternalCheck { identity: String },
     Over,
 }
 
@@ -253,9 +247,8 @@ impl Negotiation {
         if nonce.len() < SHORTEST_NONCE {
             return Err(Failure::TemporaryAuthFailure);
         }
-        let scram = |hash: Hash, binding: Binding| {
-            Exchange::Scram(Box::new(Terms::new(hash, binding, offer, bindings, nonce)))
-        };
+        let scram =
+            |hash: Hash, binding: Binding| Exchange::Scram(Box::new(Terms::new(hash, binding, offer, bindings, nonce)));
         let exchange = match mechanism {
             Mechanism::Scram(hash) => scram(hash, Binding::Absent),
             Mechanism::ScramPlus(hash) => scram(hash, Binding::Required),
@@ -285,15 +278,11 @@ impl Negotiation {
                 self.state = State::AwaitFirst(exchange, Prompt::Sent);
                 Step::Challenge(Vec::new())
             }
-            (State::AwaitFirst(exchange, _), message) => {
-                self.first(exchange, message.unwrap_or_default())
-            }
-            (State::AwaitScramProof(challenge), message) => {
-                match challenge.prove(message.unwrap_or_default()) {
-                    Ok(success) => Step::Success(success),
-                    Err(refusal) => self.refuse(refusal),
-                }
-            }
+            (State::AwaitFirst(exchange, _), message) => self.first(exchange, message.unwrap_or_default()),
+            (State::AwaitScramProof(challenge), message) => match challenge.prove(message.unwrap_or_default()) {
+                Ok(success) => Step::Success(success),
+                Err(refusal) => self.refuse(refusal),
+            },
             // A client that does not wait for its turn.
             _ => Step::Failure(Failure::MalformedRequest),
         }
@@ -304,8 +293,7 @@ impl Negotiation {
             State::AwaitScramCredentials(opening) => {
                 let hash = opening.hash;
                 let usable = |credentials: &Credentials| credentials.usable_keys(hash).is_some();
-                let Some((credentials, standing)) = self.admit(&opening.username, lookup, usable)
-                else {
+                let Some((credentials, standing)) = self.admit(&opening.username, lookup, usable) else {
                     return Step::Failure(Failure::TemporaryAuthFailure);
                 };
                 let Some(keys) = credentials.usable_keys(hash).cloned() else {
@@ -317,44 +305,23 @@ impl Negotiation {
             }
             State::AwaitPlainCredentials(plain) => {
                 let usable = |credentials: &Credentials| credentials.strongest().is_some();
-                let Some((credentials, standing)) = self.admit(&plain.username, lookup, usable)
-                else {
+                let Some((credentials, standing)) = self.admit(&plain.username, lookup, usable) else {
                     return Step::Failure(Failure::TemporaryAuthFailure);
                 };
-                let Plain {
-                    authzid,
-                    username,
-                    password,
-                } = *plain;
-                self.state = State::AwaitPasswordCheck {
-                    username,
-                    authzid,
-                    standing,
-                };
-                Step::CheckPassword {
-                    password,
-                    credentials: Box::new(credentials),
-                }
+                let Plain { authzid, username, password } = *plain;
+                self.state = State::AwaitPasswordCheck { username, authzid, standing };
+                Step::CheckPassword { password, credentials: Box::new(credentials) }
             }
             _ => Step::Failure(Failure::TemporaryAuthFailure),
         }
     }
     /// The answer to [`Step::CheckPassword`].
     pub fn password_checked(&mut self, matches: Verdict) -> Step {
-        let State::AwaitPasswordCheck {
-            username,
-            authzid,
-            standing,
-        } = self.take()
-        else {
+        let State::AwaitPasswordCheck { username, authzid, standing } = self.take() else {
             return Step::Failure(Failure::TemporaryAuthFailure);
         };
         match (matches, standing.judge()) {
-            (Verdict::Accepted, Ok(())) => Step::Success(Success {
-                username,
-                authzid,
-                data: None,
-            }),
+            (Verdict::Accepted, Ok(())) => Step::Success(Success { username, authzid, data: None }),
             (Verdict::Accepted, Err(failure)) => Step::Failure(failure),
             (Verdict::Refused, _) => Step::Failure(Failure::NotAuthorized),
             (Verdict::Unavailable, _) => Step::Failure(Failure::TemporaryAuthFailure),
@@ -366,11 +333,7 @@ impl Negotiation {
             return Step::Failure(Failure::TemporaryAuthFailure);
         };
         match verdict {
-            Verdict::Accepted => Step::Success(Success {
-                username: identity,
-                authzid: None,
-                data: None,
-            }),
+            Verdict::Accepted => Step::Success(Success { username: identity, authzid: None, data: None }),
             // XEP-0178 §2: the certificate proves nobody, or somebody else than was asked for.
             Verdict::Refused if identity.is_empty() => Step::Failure(Failure::NotAuthorized),
             Verdict::Refused => Step::Failure(Failure::InvalidAuthzid),
@@ -391,33 +354,15 @@ impl Negotiation {
         let opened = match exchange {
             Exchange::Scram(terms) => terms.open(message).map(|opening| {
                 let username = opening.username.clone();
-                (
-                    State::AwaitScramCredentials(Box::new(opening)),
-                    Step::NeedCredentials { username },
-                )
+                (State::AwaitScramCredentials(Box::new(opening)), Step::NeedCredentials { username })
             }),
-            Exchange::Plain => text(message)
-                .and_then(Plain::parse)
-                .map_err(Refusal::from)
-                .map(|plain| {
-                    let username = plain.username.clone();
-                    (
-                        State::AwaitPlainCredentials(Box::new(plain)),
-                        Step::NeedCredentials { username },
-                    )
-                }),
-            Exchange::External => {
-                external_identity(message)
-                    .map_err(Refusal::from)
-                    .map(|identity| {
-                        (
-                            State::AwaitExternalCheck {
-                                identity: identity.clone(),
-                            },
-                            Step::CheckExternal { identity },
-                        )
-                    })
-            }
+            Exchange::Plain => text(message).and_then(Plain::parse).map_err(Refusal::from).map(|plain| {
+                let username = plain.username.clone();
+                (State::AwaitPlainCredentials(Box::new(plain)), Step::NeedCredentials { username })
+            }),
+            Exchange::External => external_identity(message).map_err(Refusal::from).map(|identity| {
+                (State::AwaitExternalCheck { identity: identity.clone() }, Step::CheckExternal { identity })
+            }),
         };
         match opened {
             Ok((state, step)) => {
@@ -438,15 +383,9 @@ impl Negotiation {
     ) -> Option<(Credentials, Standing)> {
         let decoy = self.decoy.credentials(username);
         match lookup {
-            Lookup::Found(credentials) if usable(&credentials) => {
-                Some((credentials, Standing::Active))
-            }
-            Lookup::Locked(credentials) if usable(&credentials) => {
-                Some((credentials, Standing::Locked))
-            }
-            Lookup::Found(_) | Lookup::Locked(_) | Lookup::Unknown => {
-                Some((decoy, Standing::Decoy))
-            }
+            Lookup::Found(credentials) if usable(&credentials) => Some((credentials, Standing::Active)),
+            Lookup::Locked(credentials) if usable(&credentials) => Some((credentials, Standing::Locked)),
+            Lookup::Found(_) | Lookup::Locked(_) | Lookup::Unknown => Some((decoy, Standing::Decoy)),
             Lookup::Unavailable => None,
         }
     }
@@ -479,22 +418,9 @@ mod tests {
     use crate::{ChannelBinding, DEFAULT_ITERATIONS, prepare_password};
 
     fn begin(mechanism: Mechanism) -> Negotiation {
-        let offer = Offer {
-            mechanisms: Mechanism::ALL.to_vec(),
-            channel_bindings: vec![ChannelBinding::TlsExporter],
-        };
-        let bindings = ChannelBindings {
-            tls_exporter: Some(vec![1; 32]),
-            tls_server_end_point: None,
-        };
-        Negotiation::begin(
-            mechanism.name(),
-            &offer,
-            &bindings,
-            &DecoySecret([1; 32]),
-            &[1; 18],
-        )
-        .unwrap()
+        let offer = Offer { mechanisms: Mechanism::ALL.to_vec(), channel_bindings: vec![ChannelBinding::TlsExporter] };
+        let bindings = ChannelBindings { tls_exporter: Some(vec![1; 32]), tls_server_end_point: None };
+        Negotiation::begin(mechanism.name(), &offer, &bindings, &DecoySecret([1; 32]), &[1; 18]).unwrap()
     }
 
     /// The PBKDF2 runs of a whole exchange that ends in failure.
@@ -506,15 +432,9 @@ mod tests {
             Mechanism::ScramPlus(_) => b"p=tls-exporter,,n=juliet,r=abc",
             _ => b"n,,n=juliet,r=abc",
         };
-        assert!(matches!(
-            negotiation.message(Some(first)),
-            Step::NeedCredentials { .. }
-        ));
+        assert!(matches!(negotiation.message(Some(first)), Step::NeedCredentials { .. }));
         let last = match negotiation.credentials(lookup) {
-            Step::CheckPassword {
-                password,
-                credentials,
-            } => {
+            Step::CheckPassword { password, credentials } => {
                 assert!(!credentials.verify(&password));
                 negotiation.password_checked(Verdict::Refused)
             }
@@ -538,10 +458,7 @@ mod tests {
             assert_eq!(cost(mechanism, Lookup::Found(real.clone())), expected);
             assert_eq!(cost(mechanism, Lookup::Unknown), expected);
             assert_eq!(cost(mechanism, Lookup::Locked(real.clone())), expected);
-            assert_eq!(
-                cost(mechanism, Lookup::Found(Credentials::default())),
-                expected
-            );
+            assert_eq!(cost(mechanism, Lookup::Found(Credentials::default())), expected);
         }
     }
 

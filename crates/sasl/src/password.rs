@@ -118,11 +118,7 @@ mod tests {
             ("\u{7}", Err(PasswordError::NotAllowed)),
         ];
         for (text, expected) in table {
-            assert_eq!(
-                prepared(text).as_deref(),
-                expected.as_ref().copied(),
-                "{text:?}"
-            );
+            assert_eq!(prepared(text).as_deref(), expected.as_ref().copied(), "{text:?}");
         }
     }
 
@@ -210,32 +206,17 @@ mod tests {
         assert_eq!(prepared(""), Err(PasswordError::Empty));
         assert_eq!(prepared("\u{ad}\u{2060}"), Err(PasswordError::Empty));
         assert!(prepared(&"a".repeat(LONGEST)).is_ok());
-        assert_eq!(
-            prepared(&"a".repeat(LONGEST + 1)),
-            Err(PasswordError::NotAllowed)
-        );
+        assert_eq!(prepared(&"a".repeat(LONGEST + 1)), Err(PasswordError::NotAllowed));
         // U+FDFA is three bytes and prepares to thirty-three.
-        assert_eq!(
-            prepared(&"\u{fdfa}".repeat(100)),
-            Err(PasswordError::NotAllowed)
-        );
+        assert_eq!(prepared(&"\u{fdfa}".repeat(100)), Err(PasswordError::NotAllowed));
         // What shrinks to the length is taken: each soft hyphen is two bytes and prepares to none.
-        assert_eq!(
-            prepared(&"a\u{ad}".repeat(LONGEST)),
-            Ok("a".repeat(LONGEST))
-        );
-        assert_eq!(
-            prepared(&"\u{ad}".repeat(1_000_000)),
-            Err(PasswordError::NotAllowed)
-        );
+        assert_eq!(prepared(&"a\u{ad}".repeat(LONGEST)), Ok("a".repeat(LONGEST)));
+        assert_eq!(prepared(&"\u{ad}".repeat(1_000_000)), Err(PasswordError::NotAllowed));
     }
 
     #[test]
     fn abuse_158_a_password_is_never_printed() {
-        assert_eq!(
-            format!("{:?}", prepare_password("pencil")),
-            "Ok(Password(..))"
-        );
+        assert_eq!(format!("{:?}", prepare_password("pencil")), "Ok(Password(..))");
     }
 
     fn texts() -> impl Strategy<Value = String> {

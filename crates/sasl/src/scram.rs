@@ -24,19 +24,13 @@ pub(crate) struct Refusal {
 
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Refusal {
-        Refusal {
-            failure,
-            notice: None,
-        }
+        Refusal { failure, notice: None }
     }
 }
 
 impl From<Notice> for Refusal {
     fn from(notice: Notice) -> Refusal {
-        Refusal {
-            failure: Failure::NotAuthorized,
-            notice: Some(notice),
-        }
+        Refusal { failure: Failure::NotAuthorized, notice: Some(notice) }
     }
 }
 
@@ -59,13 +53,7 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    pub(crate) fn new(
-        hash: Hash,
-        binding: Binding,
-        offer: &Offer,
-        bindings: &ChannelBindings,
-        nonce: &[u8],
-    ) -> Terms {
+    pub(crate) fn new(hash: Hash, binding: Binding, offer: &Offer, bindings: &ChannelBindings, nonce: &[u8]) -> Terms {
         Terms {
             hash,
             binding,
@@ -92,11 +80,8 @@ impl Terms {
             (BindingFlag::NotOffered, Binding::Absent) => &[],
             (BindingFlag::Bound(name), Binding::Required) => {
                 let kind = ChannelBinding::from_name(name).ok_or(Failure::NotAuthorized)?;
-                let (_, data) = self
-                    .bindings
-                    .iter()
-                    .find(|(offered, _)| *offered == kind)
-                    .ok_or(Failure::NotAuthorized)?;
+                let (_, data) =
+                    self.bindings.iter().find(|(offered, _)| *offered == kind).ok_or(Failure::NotAuthorized)?;
                 data
             }
             _ => return Err(Failure::NotAuthorized.into()),
@@ -171,10 +156,7 @@ impl Challenge {
 
         // RFC 5802 §3: ClientKey := ClientProof XOR ClientSignature; H(ClientKey) is the StoredKey, or it is not the client.
         let mut client_key = Zeroizing::new(self.hash.hmac(&self.keys.stored_key, &auth_message));
-        client_key
-            .iter_mut()
-            .zip(&last.proof)
-            .for_each(|(byte, proof)| *byte ^= proof);
+        client_key.iter_mut().zip(&last.proof).for_each(|(byte, proof)| *byte ^= proof);
         let proved: Choice = self.hash.digest(&client_key).ct_eq(&self.keys.stored_key)
             & last.proof.len().ct_eq(&self.hash.length())
             & last.nonce.as_bytes().ct_eq(self.nonce.as_bytes());
@@ -205,9 +187,7 @@ mod tests {
     /// The proof of a client that knows the password, over whatever it chose to say.
     fn prove(without_proof: &str) -> Result<Success, Refusal> {
         let hash = Hash::Sha256;
-        let keys = Credentials::derive(&prepare_password("pencil").unwrap(), [[1; 16]; 3], 2)
-            .sha256
-            .unwrap();
+        let keys = Credentials::derive(&prepare_password("pencil").unwrap(), [[1; 16]; 3], 2).sha256.unwrap();
         let salted_password = hash.salted_password(b"pencil", &keys.salt, keys.iterations);
         let challenge = Challenge {
             hash,
@@ -220,14 +200,8 @@ mod tests {
             standing: Standing::Active,
         };
         let mut proof = hash.hmac(&salted_password, &[b"Client Key"]);
-        let signature = hash.hmac(
-            &hash.digest(&proof),
-            &[challenge.signed.as_bytes(), without_proof.as_bytes()],
-        );
-        proof
-            .iter_mut()
-            .zip(signature)
-            .for_each(|(byte, signature)| *byte ^= signature);
+        let signature = hash.hmac(&hash.digest(&proof), &[challenge.signed.as_bytes(), without_proof.as_bytes()]);
+        proof.iter_mut().zip(signature).for_each(|(byte, signature)| *byte ^= signature);
         challenge.prove(format!("{without_proof},p={}", encode_attribute(&proof)).as_bytes())
     }
 
@@ -237,11 +211,7 @@ mod tests {
         assert!(prove("c=biws,r=abcdef,x=1").is_ok());
         for nonce in ["abc", "abcdeg", "abcdeff", "x", "abcdef-"] {
             let refusal = prove(&format!("c=biws,r={nonce}")).unwrap_err();
-            assert_eq!(
-                (refusal.failure, refusal.notice),
-                (Failure::NotAuthorized, None),
-                "{nonce}"
-            );
+            assert_eq!((refusal.failure, refusal.notice), (Failure::NotAuthorized, None), "{nonce}");
         }
         // "y,,", "n,", "n,,x" and "p=tls-exporter,,".
         for binding in ["eSws", "biw=", "biwseA==", "cD10bHMtZXhwb3J0ZXIsLA=="] {

@@ -59,10 +59,7 @@ fn rfc5802_5_and_rfc7677_3_exchanges() {
         let password = prepare_password("pencil").unwrap();
         let nonce = decode(vector.client_nonce).unwrap();
         let mut client = Scram::new(vector.hash, "user", &password, &nonce, None);
-        assert_eq!(
-            client.initial(),
-            format!("n,,n=user,r={}", vector.client_nonce).into_bytes()
-        );
+        assert_eq!(client.initial(), format!("n,,n=user,r={}", vector.client_nonce).into_bytes());
         let proof = client.respond(vector.server_first.as_bytes()).unwrap();
         assert_eq!(String::from_utf8(proof).unwrap(), vector.client_final);
         assert_eq!(client.finish(vector.server_final.as_bytes()), Ok(()));
@@ -98,18 +95,9 @@ fn rfc5802_credentials_of_another_server_are_good_here() {
     };
     let [sha1, sha256, sha512] = &VECTORS;
     for credentials in [
-        Credentials {
-            sha1: keys(sha1),
-            ..Credentials::default()
-        },
-        Credentials {
-            sha256: keys(sha256),
-            ..Credentials::default()
-        },
-        Credentials {
-            sha512: keys(sha512),
-            ..Credentials::default()
-        },
+        Credentials { sha1: keys(sha1), ..Credentials::default() },
+        Credentials { sha256: keys(sha256), ..Credentials::default() },
+        Credentials { sha512: keys(sha512), ..Credentials::default() },
     ] {
         assert!(credentials.verify(&prepare_password("pencil").unwrap()));
         assert!(!credentials.verify(&prepare_password("pencils").unwrap()));

@@ -62,9 +62,7 @@ fn counts(text: &str) -> (u64, u64) {
             .unwrap_or(0)
     };
     text.lines()
-        .filter(|line| {
-            line.starts_with("test result:") || line.trim_start().starts_with(|c: char| c.is_ascii_digit())
-        })
+        .filter(|line| line.starts_with("test result:") || line.trim_start().starts_with(|c: char| c.is_ascii_digit()))
         .filter(|line| line.contains(" passed") && line.contains(" failed"))
         .fold((0, 0), |(passed, failed), line| {
             (passed + number_before(line, " passed"), failed + number_before(line, " failed"))
@@ -91,13 +89,24 @@ pub(crate) fn test(arguments: &[String]) -> ExitCode {
     }
     tally.run("formatting", &mut cargo(&["fmt", "--all", "--check"]));
     tally.run("lints", &mut cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]));
-    tally.run("unit tests, tables, properties and whole-server tests", &mut cargo(&["test", "--workspace", "--locked"]));
+    tally
+        .run("unit tests, tables, properties and whole-server tests", &mut cargo(&["test", "--workspace", "--locked"]));
     let fuzz = root().join("tests/fuzz/Cargo.toml");
     if fuzz.exists() {
         let manifest = fuzz.display().to_string();
         tally.run(
             "fuzzing, a short while",
-            &mut cargo(&["run", "--release", "--locked", "--manifest-path", &manifest, "--", "all", "--seconds", FUZZ_SECONDS]),
+            &mut cargo(&[
+                "run",
+                "--release",
+                "--locked",
+                "--manifest-path",
+                &manifest,
+                "--",
+                "all",
+                "--seconds",
+                FUZZ_SECONDS,
+            ]),
         );
     }
     if arguments.iter().any(|argument| argument == "--no-conformance") {
@@ -138,7 +147,8 @@ mod tests {
 
     #[test]
     fn closing_lines_of_both_kinds_are_added_up() {
-        let text = "test result: ok. 3 passed; 1 failed; 0 ignored\n5 passed, 2 failed, 1 skipped\nnothing 9 passed here\n";
+        let text =
+            "test result: ok. 3 passed; 1 failed; 0 ignored\n5 passed, 2 failed, 1 skipped\nnothing 9 passed here\n";
         assert_eq!(counts(text), (8, 3));
     }
 }

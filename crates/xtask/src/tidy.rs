@@ -32,8 +32,20 @@ const LONGEST: usize = 800;
 
 /// What the top level may hold, beside dot files.
 const TOP: &[&str] = &[
-    "Cargo.toml", "Cargo.lock", "src", "crates", "tests", "conformance", "docs", "examples", "README.md",
-    "ARCHITECTURE.md", "CHANGELOG.md", "LICENSE", "clippy.toml", "rustfmt.toml",
+    "Cargo.toml",
+    "Cargo.lock",
+    "src",
+    "crates",
+    "tests",
+    "conformance",
+    "docs",
+    "examples",
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "clippy.toml",
+    "rustfmt.toml",
 ];
 
 #[derive(Deserialize)]
@@ -78,9 +90,8 @@ fn metadata() -> Result<Metadata, String> {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .map_err(|error| format!("cargo metadata cannot be run: {error}"))?;
-    serde_json::from_slice(&output.stdout).map_err(|error| {
-        format!("cargo metadata cannot be read: {error}: {}", String::from_utf8_lossy(&output.stderr))
-    })
+    serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("cargo metadata cannot be read: {error}: {}", String::from_utf8_lossy(&output.stderr)))
 }
 
 fn layers(package: &Package, findings: &mut Vec<String>) {

@@ -47,7 +47,11 @@ fn fuzz(target: &Target, time: Duration, seed: u64) -> bool {
             let input = mutator.next();
             runs += 1;
             if catch_unwind(AssertUnwindSafe(|| (target.run)(&input))).is_err() {
-                println!("{}: FAILED after {runs} runs (seed {seed}): {:?}", target.name, String::from_utf8_lossy(&input));
+                println!(
+                    "{}: FAILED after {runs} runs (seed {seed}): {:?}",
+                    target.name,
+                    String::from_utf8_lossy(&input)
+                );
                 return false;
             }
         }

@@ -57,13 +57,7 @@ pub(super) fn list(admin: &Admin, of: Option<&str>) -> Result<Vec<SessionRow>, A
 
 pub(super) fn show(admin: &Admin, jid: &str) -> Result<SessionRow, AdminError> {
     let address = session_address(jid)?;
-    admin
-        .router
-        .sessions()
-        .into_iter()
-        .find(|view| view.jid == address)
-        .map(row)
-        .ok_or_else(|| not_found(jid))
+    admin.router.sessions().into_iter().find(|view| view.jid == address).map(row).ok_or_else(|| not_found(jid))
 }
 
 pub(super) fn kill(admin: &Admin, jid: &str) -> Result<Ended, AdminError> {

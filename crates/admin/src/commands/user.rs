@@ -118,12 +118,7 @@ pub(super) async fn list(admin: &Admin, of: Option<&str>) -> Result<Vec<UserRow>
 
 pub(super) async fn show(admin: &Admin, jid: &str) -> Result<UserRow, AdminError> {
     let jid = account(jid)?;
-    let account = admin
-        .router
-        .store()
-        .account(&jid)
-        .await?
-        .ok_or_else(|| refused(&jid, AccountError::NotFound))?;
+    let account = admin.router.store().account(&jid).await?.ok_or_else(|| refused(&jid, AccountError::NotFound))?;
     let mut shown = row(admin, &account);
     shown.offline_messages = Some(admin.router.store().count_offline(account.id).await?);
     let roster = admin.router.store().roster(account.id).await?;

@@ -5,8 +5,8 @@ use std::sync::Mutex;
 
 use stonechat_sasl::client::Scram;
 use stonechat_sasl::{
-    ChannelBinding, ChannelBindings, Credentials, DecoySecret, Failure, Hash, Lookup, Mechanism,
-    Negotiation, Offer, Password, Step, Success, Verdict, prepare_password,
+    ChannelBinding, ChannelBindings, Credentials, DecoySecret, Failure, Hash, Lookup, Mechanism, Negotiation, Offer,
+    Password, Step, Success, Verdict, prepare_password,
 };
 
 pub(crate) const HASHES: [Hash; 3] = [Hash::Sha1, Hash::Sha256, Hash::Sha512];
@@ -51,10 +51,7 @@ impl Desk {
         Desk {
             offer: Offer {
                 mechanisms: Mechanism::ALL.to_vec(),
-                channel_bindings: vec![
-                    ChannelBinding::TlsExporter,
-                    ChannelBinding::TlsServerEndPoint,
-                ],
+                channel_bindings: vec![ChannelBinding::TlsExporter, ChannelBinding::TlsServerEndPoint],
             },
             bindings: ChannelBindings {
                 tls_exporter: Some(vec![0xe0; 32]),
@@ -71,9 +68,7 @@ impl Desk {
     /// The same without channel binding.
     pub(crate) fn without_binding() -> Desk {
         let mut desk = Desk::full();
-        desk.offer
-            .mechanisms
-            .retain(|mechanism| !matches!(mechanism, Mechanism::ScramPlus(_)));
+        desk.offer.mechanisms.retain(|mechanism| !matches!(mechanism, Mechanism::ScramPlus(_)));
         desk.offer.channel_bindings.clear();
         desk.bindings = ChannelBindings::default();
         desk
@@ -85,37 +80,22 @@ impl Desk {
     }
 
     pub(crate) fn begin(&self, mechanism: &str) -> Result<Negotiation, Failure> {
-        Negotiation::begin(
-            mechanism,
-            &self.offer,
-            &self.bindings,
-            &self.decoy,
-            &self.nonce,
-        )
+        Negotiation::begin(mechanism, &self.offer, &self.bindings, &self.decoy, &self.nonce)
     }
 
     /// Answers what the negotiation asks of the outside, until it wants to say something to the client.
     pub(crate) fn settle(&mut self, negotiation: &mut Negotiation, mut step: Step) -> Step {
         loop {
             step = match step {
-                Step::NeedCredentials { .. } => {
-                    negotiation.credentials(match self.account.clone() {
-                        Account::Found(credentials) => Lookup::Found(credentials),
-                        Account::Locked(credentials) => Lookup::Locked(credentials),
-                        Account::Unknown => Lookup::Unknown,
-                        Account::Unavailable => Lookup::Unavailable,
-                    })
-                }
-                Step::CheckPassword {
-                    password,
-                    credentials,
-                } => {
+                Step::NeedCredentials { .. } => negotiation.credentials(match self.account.clone() {
+                    Account::Found(credentials) => Lookup::Found(credentials),
+                    Account::Locked(credentials) => Lookup::Locked(credentials),
+                    Account::Unknown => Lookup::Unknown,
+                    Account::Unavailable => Lookup::Unavailable,
+                }),
+                Step::CheckPassword { password, credentials } => {
                     let matches = credentials.verify(&password);
-                    negotiation.password_checked(if matches {
-                        Verdict::Accepted
-                    } else {
-                        Verdict::Refused
-                    })
+                    negotiation.password_checked(if matches { Verdict::Accepted } else { Verdict::Refused })
                 }
                 Step::CheckExternal { .. } => negotiation.external_checked(self.external),
                 step => {
@@ -129,11 +109,7 @@ impl Desk {
     }
 
     /// What the client hears to these messages, one after another.
-    pub(crate) fn hear(
-        &mut self,
-        mechanism: &str,
-        messages: &[Option<&[u8]>],
-    ) -> Result<Step, Failure> {
+    pub(crate) fn hear(&mut self, mechanism: &str, messages: &[Option<&[u8]>]) -> Result<Step, Failure> {
         let mut negotiation = self.begin(mechanism)?;
         let mut heard = None;
         for message in messages {
@@ -168,11 +144,7 @@ impl Desk {
         Ok(success)
     }
 
-    pub(crate) fn scram(
-        &mut self,
-        mechanism: Mechanism,
-        client: Scram,
-    ) -> Result<Success, Failure> {
+    pub(crate) fn scram(&mut self, mechanism: Mechanism, client: Scram) -> Result<Success, Failure> {
         self.scram_with(mechanism, client, |message| message)
     }
 }
@@ -190,11 +162,5 @@ pub(crate) fn client(hash: Hash, text: &str) -> Scram {
 }
 
 pub(crate) fn bound_client(hash: Hash, text: &str, kind: ChannelBinding, data: &[u8]) -> Scram {
-    Scram::new(
-        hash,
-        "juliet",
-        &password(text),
-        &[7; 18],
-        Some((kind, data.to_vec())),
-    )
+    Scram::new(hash, "juliet", &password(text), &[7; 18], Some((kind, data.to_vec())))
 }

@@ -1,10 +1,6 @@
 //! Whole exchanges between the two sides, by mechanism and by abuse case.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "the helpers of tests fail as tests do"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests fail as tests do")]
 
 mod abuse;
 mod agreement;

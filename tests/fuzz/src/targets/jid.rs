@@ -2,8 +2,14 @@
 
 use stonechat_jid::{Jid, Level};
 
-pub(crate) const CORPUS: &[&str] =
-    &["romeo@example.net/orchard", "example.com", "a@b/c/d@e", "ß@bücher.example", "x@[::1]/🎉", "Ａ@xn--bcher-kva.example./r"];
+pub(crate) const CORPUS: &[&str] = &[
+    "romeo@example.net/orchard",
+    "example.com",
+    "a@b/c/d@e",
+    "ß@bücher.example",
+    "x@[::1]/🎉",
+    "Ａ@xn--bcher-kva.example./r",
+];
 
 pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };

@@ -17,8 +17,7 @@ pub(crate) fn run(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = decode(text);
     }
-    let bindings =
-        ChannelBindings { tls_exporter: Some(vec![1; 32]), tls_server_end_point: Some(vec![2; 32]) };
+    let bindings = ChannelBindings { tls_exporter: Some(vec![1; 32]), tls_server_end_point: Some(vec![2; 32]) };
     let mechanisms =
         vec![Mechanism::ScramPlus(Hash::Sha256), Mechanism::Scram(Hash::Sha1), Mechanism::Plain, Mechanism::External];
     let names: Vec<&str> = mechanisms.iter().map(|mechanism| mechanism.name()).collect();
