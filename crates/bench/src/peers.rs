@@ -151,7 +151,7 @@ struct Running {
 
 impl Lab {
     async fn build(binary: &Path) -> Result<Self> {
-        let sites = DOMAINS.iter().map(|domain| Site::new(domain)).collect::<Result<Vec<_>>>()?;
+        let sites = Site::all(&DOMAINS)?;
         let names = sites.iter().map(|site| dns::Name { domain: site.domain.clone(), s2s_port: site.s2s }).collect();
         let directory = tempfile::Builder::new().prefix("stonechat-bench-").tempdir()?;
         // A rival runs as a user of its own and passes through here.
@@ -237,7 +237,7 @@ impl Lab {
         };
         let mut command = std::process::Command::new(std::env::current_exe()?);
         command.args(["relay", "--port", &port.to_string(), "--mode", mode]);
-        Server::start(&mut command, &self.directory.path().join("relay.log"), port)
+        Server::start(&mut command, &self.directory.path().join("relay.log"), &[port])
     }
 
     fn prosody(&self, index: usize) -> Result<Prosody> {

@@ -47,7 +47,7 @@ impl Prosody {
         let mut command = Command::new("prosody");
         command.arg("-F").arg("--config").arg(self.configuration());
         command.uid(self.owner.user).gid(self.owner.group).current_dir(&self.directory);
-        Server::start(&mut command, &self.directory.join("output.log"), self.site.c2s)
+        Server::start(&mut command, &self.directory.join("output.log"), &self.site.ports())
     }
 
     /// Makes an account, whether the server runs or not.

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::Result;
 use crate::process::ProcessTree;
+use crate::{Error, Result};
 
 const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(15);
@@ -24,17 +24,36 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// A site on ports that are free now.
-    pub(crate) fn new(domain: &str) -> Result<Self> {
+    /// A site for each domain, on ports that are free now.
+    pub(crate) fn all(domains: &[&str]) -> Result<Vec<Self>> {
         // Held together, so that they differ.
-        let held = [free()?, free()?, free()?];
-        let [c2s, c2s_tls, s2s] = held.each_ref().map(|listener| listener.local_addr().map(|address| address.port()));
-        Ok(Self { domain: domain.to_owned(), c2s: c2s?, c2s_tls: c2s_tls?, s2s: s2s? })
+        let mut held = Vec::new();
+        let mut sites = Vec::new();
+        for domain in domains {
+            let mut port = || {
+                let listener = free()?;
+                let port = listener.local_addr()?.port();
+                held.push(listener);
+                Ok::<_, Error>(port)
+            };
+            sites.push(Self { domain: (*domain).to_owned(), c2s: port()?, c2s_tls: port()?, s2s: port()? });
+        }
+        Ok(sites)
+    }
+
+    /// Every port that a server of this site listens on.
+    pub(crate) fn ports(&self) -> [u16; 3] {
+        [self.c2s, self.c2s_tls, self.s2s]
     }
 }
 
+/// A listener on a port below those that outgoing connections take: a client's socket must not sit on a server's port
+/// while that server is away between two rows.
 fn free() -> Result<TcpListener> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?)
+    let first = 15_000 + u16::try_from(std::process::id() % 10_000).unwrap_or_default();
+    (first..32_000)
+        .find_map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok())
+        .ok_or_else(|| "no port is free between 15000 and 32000".into())
 }
 
 /// A running process, ended when it is dropped.
@@ -44,8 +63,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts the command with its output in that file, and waits until the port accepts.
-    pub(crate) fn start(command: &mut Command, output: &Path, port: u16) -> Result<Self> {
+    /// Starts the command with its output in that file, and waits until all those ports accept.
+    pub(crate) fn start(command: &mut Command, output: &Path, ports: &[u16]) -> Result<Self> {
         let file = File::create(output)?;
         let child = command
             .stdin(Stdio::null())
@@ -55,16 +74,20 @@ impl Server {
             .map_err(|error| format!("{}: {error}", command.get_program().display()))?;
         let mut server = Self { child, output: output.to_owned() };
         let deadline = Instant::now() + START_LIMIT;
-        while TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).is_err() {
+        let mut closed = ports.to_vec();
+        loop {
+            closed.retain(|port| TcpStream::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, *port))).is_err());
+            if closed.is_empty() {
+                return Ok(server);
+            }
             if let Some(status) = server.child.try_wait()? {
                 return Err(format!("the server ended at its start ({status}): {}", server.last_words()).into());
             }
             if Instant::now() > deadline {
-                return Err(format!("nothing on port {port} after {START_LIMIT:?}: {}", server.last_words()).into());
+                return Err(format!("nothing on {closed:?} after {START_LIMIT:?}: {}", server.last_words()).into());
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        Ok(server)
     }
 
     pub(crate) fn process(&self) -> ProcessTree {
@@ -101,5 +124,19 @@ impl Drop for Server {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn sites_of_one_run_share_no_port() {
+        let sites = Site::all(&["a.lab", "b.lab"]).unwrap();
+        let ports: HashSet<u16> = sites.iter().flat_map(Site::ports).collect();
+        assert_eq!(ports.len(), 6);
     }
 }

@@ -39,7 +39,7 @@ impl Stonechat {
     pub(crate) fn start(&self) -> Result<Server> {
         let mut command = Command::new(&self.binary);
         command.arg("serve").arg("--config").arg(self.configuration()).current_dir(&self.directory);
-        let mut server = Server::start(&mut command, &self.directory.join("output.log"), self.site.c2s)?;
+        let mut server = Server::start(&mut command, &self.directory.join("output.log"), &self.site.ports())?;
         // Its socket for administrators may come up after the port.
         let deadline = Instant::now() + ADMIN_LIMIT;
         loop {
