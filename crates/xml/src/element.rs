@@ -3,6 +3,10 @@
 use crate::{escape_attribute, escape_text};
 use std::borrow::Cow;
 
+/// What was to be written is longer than it may be.
+#[derive(Debug)]
+pub(crate) struct TooLong;
+
 /// A child of an [`Element`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
@@ -131,6 +135,15 @@ impl Element {
     /// Appends the element as XML, declaring `xmlns` only where the namespace differs from `default_namespace` (the one
     /// in scope around it). Prefixes are made for namespaced attributes only; `xml:` is known.
     pub fn write(&self, out: &mut Vec<u8>, default_namespace: &str) {
+        // Without a bound it always fits.
+        let _ = self.write_within(out, default_namespace, usize::MAX);
+    }
+
+    /// As [`Element::write`], but stops when `out` passes `most` bytes.
+    pub(crate) fn write_within(&self, out: &mut Vec<u8>, default_namespace: &str, most: usize) -> Result<(), TooLong> {
+        if out.len() > most {
+            return Err(TooLong);
+        }
         out.push(b'<');
         out.extend_from_slice(self.name.as_bytes());
         if self.namespace != default_namespace {
@@ -159,18 +172,19 @@ impl Element {
         }
         if self.nodes.is_empty() {
             out.extend_from_slice(b"/>");
-            return;
+            return Ok(());
         }
         out.push(b'>');
         for node in &self.nodes {
             match node {
-                Node::Element(element) => element.write(out, &self.namespace),
+                Node::Element(element) => element.write_within(out, &self.namespace, most)?,
                 Node::Text(text) => escape_text(text, out),
             }
         }
         out.extend_from_slice(b"</");
         out.extend_from_slice(self.name.as_bytes());
         out.push(b'>');
+        Ok(())
     }
     /// The element as XML text by itself.
     pub fn to_xml(&self) -> String {

@@ -5,6 +5,9 @@ use crate::{Attribute, Child, Error, Frame, Header, Limit, Limits, Span, Text};
 use bytes::Bytes;
 use std::ops::Range;
 
+/// Bytes of one namespace name. The longest in use is not half of it.
+const MAX_NAMESPACE: usize = 256;
+
 const XML_NAMESPACE: Text = Text::from_static("http://www.w3.org/XML/1998/namespace");
 
 /// A namespace name: in the element's bytes, or from elsewhere (the stream root, or unescaped).
@@ -132,6 +135,10 @@ impl Index {
                 return Err(Error::LimitExceeded(Limit::Namespaces));
             }
             let value = absolute(attribute.value.clone());
+            // P4: each element in the namespace may have to carry its name when it is rewritten or made a tree.
+            if value.len() > MAX_NAMESPACE {
+                return Err(Error::LimitExceeded(Limit::Name));
+            }
             let namespace = if attribute.verbatim {
                 scan::check_declaration(text(bytes, absolute(prefix.clone())), text(bytes, value.clone()))?;
                 Name::In(value)

@@ -140,10 +140,13 @@ impl Parser {
     fn rewrite(&self, bytes: &Bytes) -> Result<Frame, Error> {
         let default: Vec<(Text, Text)> = self.root.iter().filter(|(prefix, _)| prefix.is_empty()).cloned().collect();
         let around = default.first().map(|(_, namespace)| namespace.clone()).unwrap_or_default();
+        let most = self.limits.bytes.saturating_mul(2);
         let mut written = Vec::with_capacity(bytes.len());
-        crate::tree::build(bytes, &self.root).write(&mut written, &around);
+        crate::tree::build(bytes, &self.root)
+            .write_within(&mut written, &around, most)
+            .map_err(|crate::element::TooLong| Error::LimitExceeded(Limit::Bytes))?;
         // What was within the limits may be somewhat larger now; it has been accepted.
-        let limits = Limits { bytes: usize::MAX, namespaces: usize::MAX, attributes: usize::MAX, ..self.limits };
+        let limits = Limits { bytes: most, namespaces: usize::MAX, attributes: usize::MAX, ..self.limits };
         let mut parser = Parser::within(Framing::Elements, limits, &default);
         match parser.next(&mut written.as_slice())? {
             Some(Item::Frame(frame)) => Ok(Frame { wire_len: bytes.len(), ..frame }),

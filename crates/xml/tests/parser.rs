@@ -301,3 +301,29 @@ fn framing_of_elements_takes_each_as_a_document() {
     let Ok(Some(Item::Frame(frame))) = parser.next(&mut rest) else { panic!("a frame") };
     assert!(frame.is("open", "urn:ietf:params:xml:ns:xmpp-framing"));
 }
+
+#[test]
+fn abuse_14_small_input_does_not_grow_large() {
+    // A long namespace name that each of many elements would have to carry.
+    let long = "u".repeat(8_000);
+    let many = |element: &str| element.repeat(1_200);
+    let header = format!("<s:s xmlns='c' xmlns:s='s' xmlns:p='{long}'>");
+    let refused = run(&[header.as_bytes()], Limits::CLIENT).1;
+    assert_eq!(refused, Some(Error::LimitExceeded(Limit::Name)));
+    let header = "<s:s xmlns='c' xmlns:s='s'>";
+    for body in
+        [format!("<a xmlns:p='{long}'>{}</a>", many("<p:a/>")), format!("<a xmlns='{long}'>{}</a>", many("<b/>"))]
+    {
+        let refused = run(&[header.as_bytes(), body.as_bytes()], Limits::CLIENT).1;
+        assert_eq!(refused, Some(Error::LimitExceeded(Limit::Name)));
+    }
+    // What is rewritten is bounded too.
+    let uri = "u".repeat(200);
+    let header = format!("<s:s xmlns='c' xmlns:s='s' xmlns:p='{uri}'>");
+    let body = format!("<a>{}</a>", many("<p:a/>"));
+    let refused = run(&[header.as_bytes(), body.as_bytes()], Limits { depth: 64, ..Limits::BEFORE_AUTHENTICATION }).1;
+    assert!(matches!(refused, Some(Error::LimitExceeded(Limit::Bytes | Limit::Children))), "{refused:?}");
+    let limits = Limits { bytes: 10_000, children: 10_000, ..Limits::BEFORE_AUTHENTICATION };
+    let refused = run(&[header.as_bytes(), body.as_bytes()], limits).1;
+    assert_eq!(refused, Some(Error::LimitExceeded(Limit::Bytes)));
+}
