@@ -167,7 +167,7 @@ pub async fn serve_client(front: Arc<ClientFront>, socket: TcpStream, peer: Sock
     let mut machine = Box::new(C2s::new(Arc::clone(front.config(transport)), Instant::now()));
     if transport == ClientTransport::DirectTls {
         let choice = Choice::ByServerName(&front.certificates);
-        if let Err(source) = secure(&front, &link, &mut machine, choice).await {
+        if let Err(source) = Box::pin(secure(&front, &link, &mut machine, choice)).await {
             debug!(event = "c2s.tls_failed", %peer, %source, "a TLS handshake failed");
             return;
         }
@@ -232,7 +232,7 @@ impl Driver {
         if let Some(session) = self.session.take() {
             session.end(&mut Turn::new());
         }
-        self.link.linger().await;
+        Box::pin(self.link.linger()).await;
     }
 
     /// Works off everything that needs no waiting for the peer.
@@ -334,15 +334,15 @@ impl Driver {
         let now = Instant::now();
         match event {
             Event::Stanza(stanza) => return self.on_stanza(stanza, turn).await,
-            Event::StartTls(domain) => return self.on_start_tls(&domain).await,
+            Event::StartTls(domain) => return Box::pin(self.on_start_tls(&domain)).await,
             Event::Lookup(token, account) => {
-                let lookup = self.look_up(&account).await;
+                let lookup = Box::pin(self.look_up(&account)).await;
                 self.machine.command(Instant::now(), Command::Credentials(token, lookup));
             }
             Event::CheckPassword(token, password, credentials) => {
                 let verdict = match self.place.spend_authentication(now) {
                     Spent::Refused => Verdict::Unavailable,
-                    Spent::Granted => match self.front.router.verify_password(*credentials, password).await {
+                    Spent::Granted => match Box::pin(self.front.router.verify_password(*credentials, password)).await {
                         Some(true) => Verdict::Accepted,
                         Some(false) => Verdict::Refused,
                         None => Verdict::Unavailable,
@@ -355,7 +355,8 @@ impl Driver {
             Event::Bind(token, account, resource) => {
                 let facts = SessionFacts { connection: self.describe() };
                 let outbox: Arc<dyn Outbox> = self.link.clone();
-                let command = match self.front.router.bind(&account, resource.as_deref(), outbox, facts).await {
+                let binding = self.front.router.bind(&account, resource.as_deref(), outbox, facts);
+                let command = match Box::pin(binding).await {
                     Ok(session) => {
                         info!(event = "c2s.bound", jid = %session.jid(), peer = %self.peer, "a client is there");
                         let jid = session.jid().clone();
@@ -372,7 +373,7 @@ impl Driver {
                     let error = StreamError::new(StreamCondition::PolicyViolation)
                         .with_text("too many registrations from your address");
                     self.machine.command(now, Command::Close(Some(error)));
-                } else if let Some(reply) = self.front.router.answer_registration(&domain, &stanza).await {
+                } else if let Some(reply) = Box::pin(self.front.router.answer_registration(&domain, &stanza)).await {
                     self.machine.command(Instant::now(), Command::Send(reply));
                 }
             }

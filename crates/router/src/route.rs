@@ -96,7 +96,8 @@ impl Router {
                         // An answer tells the client that what it sent before was accepted: so it waits for the commits.
                         turn.flush();
                         commits.settle().await;
-                        for reply in self.answer(cell, Some(session), jid.as_jid(), &stanza, turn).await {
+                        // Boxed: a slow path must not be room in every connection's task.
+                        for reply in Box::pin(self.answer(cell, Some(session), jid.as_jid(), &stanza, turn)).await {
                             turn.push(outbox, Delivery::of(&reply));
                         }
                         if cell.lock().doomed {
@@ -120,7 +121,7 @@ impl Router {
         if asks_server {
             let (Some(from), Some(to)) = (stanza.from().cloned(), stanza.to().cloned()) else { return };
             let cell = self.cell(&to.to_bare());
-            for reply in self.answer(&cell, None, &from, &stanza, turn).await {
+            for reply in Box::pin(self.answer(&cell, None, &from, &stanza, turn)).await {
                 self.route(reply, turn, commits);
             }
         } else {
