@@ -5,6 +5,7 @@
 
 mod core;
 pub mod documents;
+mod kept;
 mod xep_0012;
 mod xep_0030;
 mod xep_0049;

@@ -1,6 +1,6 @@
 //! XEP-0012: Last Activity: of a domain its uptime, of an account the time since its last session ended (§4, §3).
 //!
-//! Only who may see an account's presence is told; anybody else is forbidden (§4). The status is told when the store has one.
+//! Only who may see an account's presence is told; anybody else is forbidden, whether the account is there or not (§8).
 
 use stonechat_router::{
     AccountPresence, Context, Extension, Info, IqAnswer, IqKind, IqRequest, IqTarget, Place, Registrar, Relation,

@@ -1,6 +1,8 @@
-//! XEP-0054: vcard-temp: written by its owner, read by anybody, also while the owner is away.
+//! XEP-0054: vcard-temp: written by its owner, read by anybody, also while the owner is away (§3).
+//!
+//! Not built: vCards of the domain itself.
 
-use crate::xep_0049::store_error;
+use crate::kept;
 use stonechat_router::{Context, Extension, Info, IqAnswer, IqKind, IqRequest, IqTarget, Place, Registrar, Relation};
 use stonechat_stanza::{StanzaCondition, ns};
 use stonechat_store::XmlKind;
@@ -21,27 +23,25 @@ impl Extension for VCard {
 
 async fn get(context: Context, request: IqRequest) -> IqAnswer {
     let IqTarget::Account(account) = &request.target else { return Err(StanzaCondition::ServiceUnavailable.into()) };
-    let id = context.account_id(account).await.ok_or(StanzaCondition::ServiceUnavailable)?;
-    let stored = context.store().xml(id, XmlKind::VCard, "").await.map_err(|source| store_error(&source))?;
-    match stored.and_then(|bytes| Element::parse(&bytes, "").ok()) {
+    let card = match context.account_id(account).await {
+        Some(id) => kept::read(&context, id, XmlKind::VCard, "").await?,
+        None => None,
+    };
+    match card {
         Some(card) => Ok(Some(card)),
         // §3.1: one's own that was never written is empty.
         None if request.relation == Relation::Owner => Ok(Some(Element::new("vCard", ns::VCARD))),
-        // §3.3 leaves the choice; this is what an account that does not exist answers.
-        None => Err(StanzaCondition::ServiceUnavailable.into()),
+        // §3.3: the same whether there is no vCard or no account.
+        None => Err(StanzaCondition::ItemNotFound.into()),
     }
 }
 
 async fn set(context: Context, request: IqRequest) -> IqAnswer {
+    // §3.2
     let (IqTarget::Account(account), Relation::Owner) = (&request.target, request.relation) else {
         return Err(StanzaCondition::Forbidden.into());
     };
     let id = context.account_id(account).await.ok_or(StanzaCondition::ServiceUnavailable)?;
-    let limit = context.settings().max_documents;
-    context
-        .store()
-        .put_xml(id, XmlKind::VCard, "", Some(request.payload.to_xml().into_bytes()), limit)
-        .await
-        .map_err(|source| store_error(&source))?;
+    kept::write(&context, id, XmlKind::VCard, "", &request.payload).await?;
     Ok(None)
 }

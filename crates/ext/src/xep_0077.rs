@@ -1,5 +1,8 @@
 //! XEP-0077: In-Band Registration: making an account where the mode is `open`; changing the password and removing the
 //! account always.
+//!
+//! Registration has a name and a password and nothing else: no data form, no address for mail. How many may register from
+//! where is not decided here but at the connection.
 
 use stonechat_jid::{BareJid, Domain, Level};
 use stonechat_router::{
@@ -11,6 +14,9 @@ use stonechat_xml::Element;
 use tracing::{error, info};
 
 pub(crate) struct Registration;
+
+/// Characters a password chosen in band has at least.
+const SHORTEST: usize = 6;
 
 impl Extension for Registration {
     const INFO: Info = Info {
@@ -60,13 +66,17 @@ async fn before_authentication(context: Context, request: IqRequest) -> IqAnswer
 }
 
 async fn register(context: &Context, domain: &Domain, query: &Element) -> IqAnswer {
+    if query.child("remove", ns::REGISTER).is_some() {
+        // §3.2: nobody is registered on this stream.
+        return Err(StanzaCondition::UnexpectedRequest.into());
+    }
     let not_acceptable = |text: &'static str| StanzaError::new(StanzaCondition::NotAcceptable).with_text(text);
     let (Some(name), Some(password)) = (field(query, "username"), field(query, "password")) else {
         return Err(not_acceptable("a user name and a password are needed"));
     };
     let account = BareJid::from_parts(&name, domain, Level::Creating)
         .map_err(|_| not_acceptable("the user name has characters that are not allowed"))?;
-    let credentials = credentials(context, &password).await?;
+    let credentials = credentials(context, &account, &password).await?;
     match context.create_account(account.clone(), credentials).await {
         Ok(_) => {
             info!(event = "account.registered", %account, "an account was registered in band");
@@ -76,9 +86,13 @@ async fn register(context: &Context, domain: &Domain, query: &Element) -> IqAnsw
     }
 }
 
-async fn credentials(context: &Context, password: &str) -> Result<Credentials, StanzaError> {
+async fn credentials(context: &Context, account: &BareJid, password: &str) -> Result<Credentials, StanzaError> {
     let password = prepare_password(password)
         .map_err(|error| StanzaError::new(StanzaCondition::NotAcceptable).with_text(error.to_string()))?;
+    if password.expose().chars().count() < SHORTEST || account.local() == Some(password.expose()) {
+        let text = format!("a password has {SHORTEST} characters at least, and is not the user name");
+        return Err(StanzaError::new(StanzaCondition::NotAcceptable).with_text(text));
+    }
     context.derive_credentials(password).await.ok_or_else(|| StanzaCondition::ResourceConstraint.into())
 }
 
@@ -113,7 +127,11 @@ async fn registered(context: Context, request: IqRequest) -> IqAnswer {
     Ok(Some(
         Element::new("query", ns::REGISTER)
             .with_child(empty("registered"))
-            .with_child(empty("username").with_text(own.local().unwrap_or_default())),
+            .with_child(
+                empty("instructions").with_text("You are registered. A new password replaces the one you have."),
+            )
+            .with_child(empty("username").with_text(own.local().unwrap_or_default()))
+            .with_child(empty("password")),
     ))
 }
 
@@ -136,7 +154,7 @@ async fn change(context: Context, request: IqRequest) -> IqAnswer {
     if BareJid::from_parts(&name, &own.to_domain(), Level::Routing).ok().as_ref() != Some(&own) {
         return Err(StanzaError::new(StanzaCondition::NotAllowed).with_text("that is not your own user name"));
     }
-    let credentials = credentials(&context, &password).await?;
+    let credentials = credentials(&context, &own, &password).await?;
     context.set_credentials(&own, credentials).await.map_err(|error| account_error(&error))?;
     info!(event = "account.password_changed", account = %own, "an account's owner changed its password");
     Ok(None)

@@ -39,24 +39,22 @@ pub fn node(version: &str) -> String {
 pub fn verification_string(info: &Element) -> String {
     let attribute = |element: &Element, name: &str| element.attribute(name).unwrap_or_default().to_owned();
     let named = |name: &'static str| info.children().filter(move |child| child.is(name, ns::DISCO_INFO));
-    let mut identities: Vec<String> = named("identity")
+    // Sorted by their parts, and only then written: a separator sorts differently from the end of a text.
+    let mut identities: Vec<[String; 4]> = named("identity")
         .map(|identity| {
             let lang = identity
                 .attributes()
                 .find(|(namespace, name, _)| *namespace == ns::XML && *name == "lang")
                 .map_or("", |(_, _, value)| value);
-            format!(
-                "{}/{}/{lang}/{}<",
-                attribute(identity, "category"),
-                attribute(identity, "type"),
-                attribute(identity, "name")
-            )
+            let part = |name| attribute(identity, name);
+            [part("category"), part("type"), lang.to_owned(), part("name")]
         })
         .collect();
     identities.sort_unstable();
-    let mut features: Vec<String> = named("feature").map(|feature| format!("{}<", attribute(feature, "var"))).collect();
+    let mut features: Vec<String> = named("feature").map(|feature| attribute(feature, "var")).collect();
     features.sort_unstable();
-    let mut text = identities.concat() + &features.concat();
+    let mut text: String = identities.iter().map(|parts| parts.join("/") + "<").collect();
+    text.extend(features.iter().map(|feature| format!("{feature}<")));
     let mut forms: BTreeMap<String, String> = BTreeMap::new();
     for form in info.children().filter(|child| child.is("x", ns::DATA_FORMS)) {
         let mut fields: Vec<(String, Vec<String>)> = form
@@ -102,6 +100,23 @@ mod tests {
             <feature var='http://jabber.org/protocol/muc'/><feature var='http://jabber.org/protocol/caps'/></query>";
         let info = Element::parse(xml.as_bytes(), "").unwrap();
         assert_eq!(verification_string(&info), "QgayPKawpkPSDYmwT/WM94uAlu0=");
+    }
+
+    #[test]
+    fn xep0115_5_1_a_feature_sorts_before_what_begins_with_it() {
+        let info = |children: &str| {
+            let xml = format!("<query xmlns='http://jabber.org/protocol/disco#info'>{children}</query>");
+            Element::parse(xml.as_bytes(), "").unwrap()
+        };
+        let hash = |text: &str| base64::engine::general_purpose::STANDARD.encode(Sha1::digest(text.as_bytes()));
+        assert_eq!(
+            verification_string(&info("<feature var='urn:a#b'/><feature var='urn:a'/>")),
+            hash("urn:a<urn:a#b<")
+        );
+        assert_eq!(
+            verification_string(&info("<identity category='a-b' type='c'/><identity category='a' type='c'/>")),
+            hash("a/c//<a-b/c//<")
+        );
     }
 
     #[test]

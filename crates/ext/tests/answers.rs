@@ -1,4 +1,4 @@
-//! What each handler answers, by who asks: a real router on the embedded store, and sessions whose outboxes the test reads.
+//! What each handler answers, by who asks.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,177 +8,41 @@
     reason = "a test fails by panicking"
 )]
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
+mod support;
+
 use std::time::Duration;
-use stonechat_jid::{BareJid, Domain, Level};
-use stonechat_router::{
-    ClientSession, Commits, Delivery, Hosts, NoRemote, Outbox, Parts, Pushed, Random, Registrar, RegistrationMode,
-    Registry, Router, SessionFacts, Settings, Turn,
-};
-use stonechat_sasl::{Credentials, prepare_password};
-use stonechat_stanza::{Stanza, StreamError};
-use stonechat_store_sqlite::{Options, SqliteStore};
+use stonechat_router::Settings;
 use stonechat_xml::Element;
+use support::{ALICE, CAROL, DOMAIN, NOBODY, Server, answer_of, domain, held, written};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const LAST: &str = "<query xmlns='jabber:iq:last'/>";
+const PING: &str = "<ping xmlns='urn:xmpp:ping'/>";
 
-/// Not random at all, so that a run is like the one before.
-struct Counting(AtomicU8);
-
-impl Random for Counting {
-    fn fill(&self, buffer: &mut [u8]) {
-        for byte in buffer {
-            *byte = self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
-struct Server {
-    router: Router,
-    _directory: tempfile::TempDir,
-}
-
-impl Server {
-    /// Serves `stone.example` with the accounts alice, bob and carol; bob sees alice's presence.
-    async fn start(settings: Settings) -> Server {
-        let directory = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&directory.path().join("store.sqlite"), Options::default()).unwrap();
-        let mut registrar = Registrar::new();
-        stonechat_ext::install_all(&mut registrar);
-        let router = Router::new(Parts::new(
-            Hosts::new([domain()]).unwrap(),
-            settings,
-            Arc::new(store),
-            Registry::build(registrar).unwrap(),
-            Arc::new(NoRemote),
-            Arc::new(Counting(AtomicU8::new(0))),
-        ));
-        let server = Server { router, _directory: directory };
-        for name in ["alice", "bob", "carol"] {
-            let password = prepare_password("old secret").unwrap();
-            let credentials = Credentials::derive(&password, [[7; 16]; 3], 4096);
-            let jid = BareJid::from_parts(name, &domain(), Level::Creating).unwrap();
-            server.router.create_account(jid, credentials).await.unwrap();
-        }
-        let (mut alice, mut bob) = (server.connect("alice").await, server.connect("bob").await);
-        bob.send("<presence xmlns='jabber:client' type='subscribe' to='alice@stone.example'/>").await;
-        alice.send("<presence xmlns='jabber:client' type='subscribed' to='bob@stone.example'/>").await;
-        alice.session.end(&mut Turn::new());
-        bob.session.end(&mut Turn::new());
-        server
-    }
-
-    async fn connect(&self, name: &str) -> Client {
-        let inbox = Arc::new(Inbox::default());
-        let account = BareJid::from_parts(name, &domain(), Level::Routing).unwrap();
-        let session = self.router.bind(&account, Some("desk"), inbox.clone(), SessionFacts::default()).await.unwrap();
-        Client { session, inbox, commits: Commits::new(), asked: 0 }
-    }
-
-    /// What a stream that has not logged in is answered.
-    async fn register(&self, kind: &str, children: &str) -> Answer {
-        let xml = format!(
-            "<iq xmlns='jabber:client' type='{kind}' id='r'><query xmlns='jabber:iq:register'>{children}</query></iq>"
-        );
-        answer_of(&self.router.answer_registration(&domain(), &Stanza::parse(xml.as_bytes()).unwrap()).await.unwrap())
-    }
-
-    async fn has_password(&self, name: &str, password: &str) -> bool {
-        let jid = BareJid::from_parts(name, &domain(), Level::Routing).unwrap();
-        let account = self.router.store().account(&jid).await.unwrap().unwrap();
-        account.credentials.verify(&prepare_password(password).unwrap())
-    }
-}
-
-fn domain() -> Domain {
-    Domain::parse("stone.example").unwrap()
-}
-
-#[derive(Default)]
-struct Inbox {
-    received: Mutex<Vec<Stanza>>,
-    arrived: tokio::sync::Notify,
-}
-
-impl Outbox for Inbox {
-    fn push(&self, delivery: Delivery<'_>) -> Pushed {
-        self.received.lock().unwrap().push(delivery.stanza.clone());
-        self.arrived.notify_one();
-        Pushed::First
-    }
-    fn flush(&self) {}
-    fn written(&self) -> Pin<Box<dyn Future<Output = bool> + Send>> {
-        Box::pin(std::future::ready(true))
-    }
-    fn close(&self, _error: Option<StreamError>) {}
-    fn queued_bytes(&self) -> usize {
-        0
-    }
-}
-
-/// The payload of the result as XML (nothing: an empty text), or the condition of the error.
-type Answer = Result<String, &'static str>;
-
-fn answer_of(stanza: &Stanza) -> Answer {
-    match stanza.error() {
-        Some(error) => Err(error.condition.name()),
-        None => Ok(stanza.elements().first().map(Element::to_xml).unwrap_or_default()),
-    }
-}
-
-struct Client {
-    session: ClientSession,
-    inbox: Arc<Inbox>,
-    commits: Commits,
-    asked: u32,
-}
-
-impl Client {
-    async fn send(&mut self, xml: &str) {
-        let stanza = Stanza::parse(xml.as_bytes()).unwrap().from_sender(self.session.jid().clone());
-        self.session.accept(stanza, &mut Turn::new(), &mut self.commits).await;
-        self.commits.settle().await;
-    }
-
-    async fn ask(&mut self, kind: &str, to: &str, payload: &str) -> Answer {
-        self.asked += 1;
-        let id = format!("q{}", self.asked);
-        let to = if to.is_empty() { String::new() } else { format!(" to='{to}'") };
-        self.send(&format!("<iq xmlns='jabber:client' type='{kind}' id='{id}'{to}>{payload}</iq>")).await;
-        let inbox = Arc::clone(&self.inbox);
-        let answer = tokio::time::timeout(DEADLINE, async {
-            loop {
-                let found = inbox.received.lock().unwrap().iter().find(|s| s.id().is_some_and(|i| **i == *id)).cloned();
-                match found {
-                    Some(stanza) => return stanza,
-                    None => inbox.arrived.notified().await,
-                }
-            }
-        });
-        answer_of(&answer.await.expect("every request is answered (RFC 6120 §8.2.3)"))
-    }
-}
-
-const ALICE: &str = "alice@stone.example";
-const DOMAIN: &str = "stone.example";
-const NOBODY: &str = "nobody@stone.example";
-const UNAVAILABLE: Answer = Err("service-unavailable");
-
-/// Whether an answer is the expected one: the same error, or a result that contains the text.
-#[track_caller]
-fn held(rule: &str, answer: &Answer, expected: &Result<&str, &str>) {
-    match (answer, expected) {
-        (Ok(xml), Ok(part)) => assert!(xml.contains(part), "{rule}: {xml} has no {part}"),
-        (Err(condition), Err(expected)) => assert_eq!(condition, expected, "{rule}"),
-        _ => panic!("{rule}: {answer:?}, not {expected:?}"),
-    }
-}
+/// Every request that some handler takes for an account.
+const TO_ACCOUNTS: &[(&str, &str)] = &[
+    ("get", "<query xmlns='http://jabber.org/protocol/disco#info'/>"),
+    ("get", "<query xmlns='http://jabber.org/protocol/disco#info' node='x'/>"),
+    ("get", "<query xmlns='http://jabber.org/protocol/disco#items'/>"),
+    ("get", "<query xmlns='http://jabber.org/protocol/disco#items' node='x'/>"),
+    ("get", LAST),
+    ("get", "<query xmlns='jabber:iq:private'><a xmlns='urn:a'/></query>"),
+    ("set", "<query xmlns='jabber:iq:private'><a xmlns='urn:a'/></query>"),
+    ("set", "<query xmlns='jabber:iq:private'/>"),
+    ("get", "<vCard xmlns='vcard-temp'/>"),
+    ("set", "<vCard xmlns='vcard-temp'><FN>Mallory</FN></vCard>"),
+    ("get", "<query xmlns='jabber:iq:register'/>"),
+    ("set", "<query xmlns='jabber:iq:register'><remove/></query>"),
+    ("set", "<query xmlns='jabber:iq:register'><username>x</username><password>a secret</password></query>"),
+    ("get", PING),
+    ("get", "<query xmlns='jabber:iq:roster'/>"),
+    ("set", "<query xmlns='jabber:iq:roster'><item jid='x@y.example'/></query>"),
+    ("get", "<query xmlns='jabber:iq:version'/>"),
+    ("get", "<query xmlns='urn:nobody:answers'/>"),
+    ("set", "<query xmlns='urn:nobody:answers'/>"),
+];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn gets_to_an_account_by_owner_subscriber_and_stranger() {
+async fn gets_to_an_account_by_owner_subscriber_stranger_and_where_there_is_none() {
     let server = Server::start(Settings::default()).await;
     let (mut alice, mut bob, mut carol) =
         (server.connect("alice").await, server.connect("bob").await, server.connect("carol").await);
@@ -186,21 +50,46 @@ async fn gets_to_an_account_by_owner_subscriber_and_stranger() {
     let (gone, forbidden) = (Err("service-unavailable"), Err("forbidden"));
     let missing = Err("item-not-found");
     let registered = Ok("type='registered'");
-    let table: [(&str, [Result<&str, &str>; 3]); 8] = [
+    let table: [(&str, [Result<&str, &str>; 3]); 10] = [
         ("<query xmlns='http://jabber.org/protocol/disco#info'/>", [registered, registered, gone]),
         ("<query xmlns='http://jabber.org/protocol/disco#info' node='x'/>", [missing, missing, gone]),
         ("<query xmlns='http://jabber.org/protocol/disco#items'/>", [Ok("disco#items"), Ok("disco#items"), gone]),
-        ("<query xmlns='jabber:iq:last'/>", [Ok("seconds='0'"), Ok("seconds='0'"), forbidden]),
+        ("<query xmlns='http://jabber.org/protocol/disco#items' node='x'/>", [missing, missing, gone]),
+        (LAST, [Ok("seconds='0'"), Ok("seconds='0'"), forbidden]),
         ("<query xmlns='jabber:iq:private'><a xmlns='urn:a'/></query>", [Ok("urn:a"), forbidden, forbidden]),
-        ("<vCard xmlns='vcard-temp'/>", [Ok("vcard-temp"), gone, gone]),
-        ("<query xmlns='jabber:iq:register'/>", [Ok("registered"), forbidden, forbidden]),
-        ("<ping xmlns='urn:xmpp:ping'/>", [Ok(""), Ok(""), Ok("")]),
+        ("<vCard xmlns='vcard-temp'/>", [Ok("<vCard xmlns='vcard-temp'/>"), missing, missing]),
+        ("<query xmlns='jabber:iq:register'/>", [Ok("<registered/>"), forbidden, forbidden]),
+        (PING, [Ok(""), Ok(""), gone]),
+        // Abuse case 67.
+        ("<query xmlns='urn:nobody:answers'/>", [gone, gone, gone]),
     ];
     for (payload, [owner, subscriber, stranger]) in table {
         held(payload, &alice.ask("get", ALICE, payload).await, &owner);
+        held(payload, &alice.ask("get", "", payload).await, &owner);
         held(payload, &bob.ask("get", ALICE, payload).await, &subscriber);
         held(payload, &carol.ask("get", ALICE, payload).await, &stranger);
-        assert_eq!(carol.ask("get", NOBODY, payload).await, UNAVAILABLE, "{payload}");
+        held(payload, &carol.ask("get", NOBODY, payload).await, &stranger);
+        held(payload, &answer_of(&server.ask_from_elsewhere("get", ALICE, payload).await), &stranger);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn xep0012_8_no_answer_tells_a_stranger_whether_an_account_exists() {
+    let server = Server::start(Settings::default()).await;
+    let mut carol = server.connect("carol").await;
+    let without = |text: String, name: &str| text.replace(name, "somebody@stone.example");
+    for (kind, payload) in TO_ACCOUNTS {
+        for (there, absent) in [
+            (carol.ask_whole(kind, ALICE, payload).await, carol.ask_whole(kind, NOBODY, payload).await),
+            (
+                server.ask_from_elsewhere(kind, ALICE, payload).await,
+                server.ask_from_elsewhere(kind, NOBODY, payload).await,
+            ),
+        ] {
+            let mut absent = absent;
+            absent.head_mut().id = there.id().cloned();
+            assert_eq!(without(written(&there), ALICE), without(written(&absent), NOBODY), "{kind} {payload}");
+        }
     }
 }
 
@@ -208,128 +97,68 @@ async fn gets_to_an_account_by_owner_subscriber_and_stranger() {
 async fn gets_to_the_domain() {
     let contacts = vec![("abuse-addresses".to_owned(), vec!["xmpp:admin@stone.example".to_owned()])];
     let server = Server::start(Settings { contacts, ..Settings::default() }).await;
+    server.clock.forward(Duration::from_secs(77));
     let mut carol = server.connect("carol").await;
     for (payload, expected) in [
+        ("<query xmlns='http://jabber.org/protocol/disco#info'/>", Ok("category='server' type='im'")),
         ("<query xmlns='http://jabber.org/protocol/disco#info'/>", Ok("msgoffline")),
-        ("<query xmlns='http://jabber.org/protocol/disco#info'/>", Ok("xmpp:admin@stone.example")),
+        (
+            "<query xmlns='http://jabber.org/protocol/disco#info'/>",
+            Ok("<field var='abuse-addresses' type='list-multi'><value>xmpp:admin@stone.example</value></field>"),
+        ),
         ("<query xmlns='http://jabber.org/protocol/disco#info' node='x'/>", Err("item-not-found")),
         ("<query xmlns='http://jabber.org/protocol/disco#items'/>", Ok("disco#items")),
         ("<query xmlns='http://jabber.org/protocol/disco#items' node='x'/>", Err("item-not-found")),
-        ("<query xmlns='jabber:iq:last'/>", Ok("seconds=")),
+        (LAST, Ok("seconds='77'")),
         ("<query xmlns='jabber:iq:version'/>", Ok(env!("CARGO_PKG_VERSION"))),
-        ("<time xmlns='urn:xmpp:time'/>", Ok("+00:00")),
-        ("<ping xmlns='urn:xmpp:ping'/>", Ok("")),
+        ("<time xmlns='urn:xmpp:time'/>", Ok("<tzo>+00:00</tzo><utc>2023-11-14T22:14:37.000Z</utc>")),
+        (PING, Ok("")),
         ("<query xmlns='jabber:iq:private'><a xmlns='urn:a'/></query>", Err("service-unavailable")),
+        ("<vCard xmlns='vcard-temp'/>", Err("service-unavailable")),
         ("<query xmlns='urn:nobody:answers'/>", Err("service-unavailable")),
+        // Of a known namespace, but no such element.
+        ("<pong xmlns='urn:xmpp:ping'/>", Err("service-unavailable")),
     ] {
         held(payload, &carol.ask("get", DOMAIN, payload).await, &expected);
+        held(payload, &answer_of(&server.ask_from_elsewhere("get", DOMAIN, payload).await), &expected);
     }
+    let version = carol.ask("get", DOMAIN, "<query xmlns='jabber:iq:version'/>").await.unwrap();
+    assert!(!version.contains("<os"), "the operating system is nobody's business: {version}");
+    held("there is nothing to set", &carol.ask("set", DOMAIN, PING).await, &Err("service-unavailable"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_66_results_and_errors_are_never_answered() {
+    let server = Server::start(Settings::default()).await;
+    let mut carol = server.connect("carol").await;
+    for to in [DOMAIN, CAROL, NOBODY] {
+        carol.send(&format!("<iq xmlns='jabber:client' type='result' id='a' to='{to}'>{PING}</iq>")).await;
+        let error = "<error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>";
+        carol.send(&format!("<iq xmlns='jabber:client' type='error' id='b' to='{to}'>{PING}{error}</iq>")).await;
+    }
+    held("ping", &carol.ask("get", DOMAIN, PING).await, &Ok(""));
+    assert_eq!(carol.inbox.stanzas().len(), 1, "only the ping was answered");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn xep0115_6_2_the_announced_node_answers_what_it_hashes() {
-    let server = Server::start(Settings::default()).await;
-    let mut carol = server.connect("carol").await;
-    let features = server.router.features_after_authentication(&domain());
-    for name in ["ver", "sub", "c"] {
-        assert!(features.iter().any(|feature| feature.name() == name), "{name}");
-    }
-    let caps = features.iter().find(|feature| feature.name() == "c").unwrap();
-    let node = format!("{}#{}", caps.attribute("node").unwrap(), caps.attribute("ver").unwrap());
-    let payload = format!("<query xmlns='http://jabber.org/protocol/disco#info' node='{node}'/>");
-    let answer = carol.ask("get", DOMAIN, &payload).await.unwrap();
-    let info = Element::parse(answer.as_bytes(), "").unwrap();
-    assert_eq!(info.attribute("node"), Some(node.as_str()));
-    assert_eq!(Some(stonechat_ext::xep_0115::verification_string(&info).as_str()), caps.attribute("ver"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn documents_are_their_owners_to_write_and_bounded() {
-    let server = Server::start(Settings { max_documents: 2_000, ..Settings::default() }).await;
-    let (mut alice, mut carol) = (server.connect("alice").await, server.connect("carol").await);
-    let card = |text: &str| format!("<vCard xmlns='vcard-temp'><FN>{text}</FN></vCard>");
-    let private = |inner: &str| format!("<query xmlns='jabber:iq:private'>{inner}</query>");
-    let long = "x".repeat(3_000);
-    assert_eq!(carol.ask("set", ALICE, &card("Mallory")).await, Err("forbidden"));
-    assert_eq!(carol.ask("set", ALICE, &private("<a xmlns='urn:a'>m</a>")).await, Err("forbidden"));
-    assert_eq!(carol.ask("set", NOBODY, &card("Mallory")).await, UNAVAILABLE);
-    assert_eq!(alice.ask("set", "", &card("Alice")).await, Ok(String::new()));
-    assert_eq!(alice.ask("set", "", &private("<a xmlns='urn:a'>kept</a>")).await, Ok(String::new()));
-    assert_eq!(alice.ask("set", "", &card(&long)).await, Err("resource-constraint"));
-    let too_much = private(&format!("<b xmlns='urn:b'>{long}</b>"));
-    assert_eq!(alice.ask("set", "", &too_much).await, Err("resource-constraint"));
-    // XEP-0049: one element, in a namespace of its own.
-    assert_eq!(alice.ask("set", "", &private("")).await, Err("bad-request"));
-    assert_eq!(alice.ask("set", "", &private("<a xmlns='urn:a'/><b xmlns='urn:b'/>")).await, Err("bad-request"));
-    assert_eq!(alice.ask("set", "", &private("<a/>")).await, Err("not-acceptable"));
-    held("kept", &alice.ask("get", "", &private("<a xmlns='urn:a'/>")).await, &Ok("kept"));
-    alice.session.end(&mut Turn::new());
-    held("away", &carol.ask("get", ALICE, "<vCard xmlns='vcard-temp'/>").await, &Ok("Alice"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn xep0012_a_subscriber_is_told_since_when_and_the_kept_status() {
-    let server = Server::start(Settings::default()).await;
-    let (mut bob, mut carol) = (server.connect("bob").await, server.connect("carol").await);
-    let context = server.router.context();
-    let id = context.account_id(&BareJid::parse(ALICE).unwrap()).await.unwrap();
-    let hour_ago = context.unix().as_secs() - 3_600;
-    server.router.store().set_last_activity(id, hour_ago, "to the hills".to_owned()).await.unwrap();
-    let payload = "<query xmlns='jabber:iq:last'/>";
-    let told = bob.ask("get", ALICE, payload).await.unwrap();
-    let query = Element::parse(told.as_bytes(), "").unwrap();
-    assert_eq!(query.text(), "to the hills");
-    let seconds: u64 = query.attribute("seconds").unwrap().parse().unwrap();
-    assert!((3_600..7_200).contains(&seconds), "{seconds}");
-    assert_eq!(carol.ask("get", ALICE, payload).await, Err("forbidden"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn xep0077_registration_is_offered_only_where_it_is_open() {
-    let fields = |name: &str, password: &str| format!("<username>{name}</username><password>{password}</password>");
-    let closed = Server::start(Settings::default()).await;
-    assert!(closed.router.features_before_authentication(&domain()).is_empty());
-    assert_eq!(closed.register("get", "").await, UNAVAILABLE);
-    assert_eq!(closed.register("set", &fields("dave", "a secret")).await, UNAVAILABLE);
-
-    let open = Server::start(Settings { registration: RegistrationMode::Open, ..Settings::default() }).await;
-    assert!(open.router.features_before_authentication(&domain()).iter().any(|f| f.name() == "register"));
-    let form = open.register("get", "").await;
-    held("form", &form, &Ok("<username/>"));
-    held("form", &form, &Ok("<password/>"));
-    assert_eq!(open.register("set", &fields("alice", "a secret")).await, Err("conflict"));
-    for (name, password) in
-        [("a b", "a secret"), ("a@b", "a secret"), ("", "a secret"), ("dave", ""), ("dave", "&#x7f;")]
-    {
-        assert_eq!(open.register("set", &fields(name, password)).await, Err("not-acceptable"), "{name:?} {password:?}");
-    }
-    assert_eq!(open.register("set", &fields("dave", "a secret")).await, Ok(String::new()));
-    assert!(open.has_password("dave", "a secret").await);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn xep0077_the_password_is_changed_and_the_account_removed_by_its_owner_alone() {
-    let server = Server::start(Settings::default()).await;
-    let (mut alice, mut carol) = (server.connect("alice").await, server.connect("carol").await);
-    let query = |inner: &str| format!("<query xmlns='jabber:iq:register'>{inner}</query>");
-    let change = query("<username>alice</username><password>new secret</password>");
-    held("registered", &alice.ask("get", DOMAIN, &query("")).await, &Ok("<username>alice</username>"));
-    assert_eq!(carol.ask("set", DOMAIN, &change).await, Err("not-allowed"));
-    assert_eq!(carol.ask("set", ALICE, &change).await, Err("forbidden"));
-    assert_eq!(carol.ask("set", ALICE, &query("<remove/>")).await, Err("forbidden"));
-    assert!(server.has_password("alice", "old secret").await);
-    assert_eq!(alice.ask("set", DOMAIN, &change).await, Ok(String::new()));
-    assert!(server.has_password("alice", "new secret").await);
-    assert!(!server.has_password("alice", "old secret").await);
-
-    assert_eq!(alice.ask("set", DOMAIN, &query("<remove/><username>alice</username>")).await, Err("bad-request"));
-    assert_eq!(alice.ask("set", DOMAIN, &query("<remove/>")).await, Ok(String::new()));
-    let jid = BareJid::parse(ALICE).unwrap();
-    let removed = async {
-        while server.router.store().account(&jid).await.unwrap().is_some() {
-            tokio::task::yield_now().await;
+    let contacts = vec![("abuse-addresses".to_owned(), vec!["xmpp:admin@stone.example".to_owned()])];
+    let mut seen = Vec::new();
+    for settings in [Settings::default(), Settings { contacts, ..Settings::default() }] {
+        let server = Server::start(settings).await;
+        let mut carol = server.connect("carol").await;
+        let features = server.router.features_after_authentication(&domain());
+        for name in ["ver", "sub", "c"] {
+            assert!(features.iter().any(|feature| feature.name() == name), "{name}");
         }
-    };
-    tokio::time::timeout(DEADLINE, removed).await.expect("the account is gone");
-    assert_eq!(carol.ask("get", ALICE, "<ping xmlns='urn:xmpp:ping'/>").await, UNAVAILABLE);
+        let caps = features.iter().find(|feature| feature.name() == "c").unwrap();
+        let node = format!("{}#{}", caps.attribute("node").unwrap(), caps.attribute("ver").unwrap());
+        let payload = format!("<query xmlns='http://jabber.org/protocol/disco#info' node='{node}'/>");
+        let answer = carol.ask("get", DOMAIN, &payload).await.unwrap();
+        let info = Element::parse(answer.as_bytes(), "").unwrap();
+        assert_eq!(info.attribute("node"), Some(node.as_str()));
+        assert_eq!(Some(stonechat_ext::xep_0115::verification_string(&info).as_str()), caps.attribute("ver"));
+        seen.push(node);
+    }
+    assert_ne!(seen[0], seen[1], "a form is part of what is hashed");
 }

@@ -25,3 +25,13 @@ fn the_doap_file_is_current_and_well_formed() {
     let root = doap.trim_start_matches("<?xml version='1.0' encoding='UTF-8'?>\n").trim_end();
     assert!(stonechat_xml::Element::parse(root.as_bytes(), "").is_ok());
 }
+
+#[test]
+fn the_skeleton_in_the_guide_is_the_real_file() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let guide = std::fs::read_to_string(root.join("../../docs/adding-an-extension.md")).unwrap();
+    let file = std::fs::read_to_string(root.join("src/xep_0199.rs")).unwrap();
+    let skeleton = guide.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let code = file.split_once("\n\n").map(|(_heading, code)| code).unwrap();
+    assert!(skeleton == code, "docs/adding-an-extension.md shows another xep_0199.rs than there is");
+}

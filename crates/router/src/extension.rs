@@ -54,7 +54,8 @@ pub enum IqKind {
 pub enum IqTarget {
     /// A served domain.
     Domain(Domain),
-    /// An account's bare address (or no `to` at all: the sender's own).
+    /// An account's bare address (or no `to` at all: the sender's own). There need not be such an account: the sender is a
+    /// stranger to it then, and must not learn from the answer that it is not there.
     Account(BareJid),
 }
 

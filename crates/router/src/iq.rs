@@ -7,9 +7,19 @@ use smallvec::SmallVec;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use stonechat_jid::Jid;
-use stonechat_stanza::{IqType, Stanza, StanzaCondition, StanzaError, StanzaType, ns};
+use stonechat_stanza::{IqType, Keep, Stanza, StanzaCondition, StanzaError, StanzaType, ns};
 use stonechat_xml::Element;
 use tracing::error;
+
+/// The error for a request; without the request itself where that holds a password (XEP-0077 §3.3).
+fn refusal(stanza: &Stanza, error: &StanzaError) -> Option<Stanza> {
+    let reply = stanza.error_reply(error)?;
+    Some(reply.without_children(
+        |_, child| {
+            if child.namespace.as_str() == ns::REGISTER { Keep::Removed } else { Keep::Kept }
+        },
+    ))
+}
 
 impl Router {
     /// Answers an IQ get or set to a served domain or an account's bare address: the reply, then what follows it.
@@ -36,7 +46,7 @@ impl Router {
         };
         match answer {
             Ok(payload) => replies.push(stanza.iq_result(payload)),
-            Err(error) => replies.extend(stanza.error_reply(&error)),
+            Err(error) => replies.extend(refusal(stanza, &error)),
         }
         replies.extend(follow);
         replies
@@ -63,9 +73,12 @@ impl Router {
             }
             Some(to) => {
                 let bare = to.to_bare();
-                // RFC 6121 §8.5.1: as for a service that is not there; the same for every name that does not exist.
-                let addressed = self.loaded(&bare).await.ok_or_else(unavailable)?;
-                let relation = addressed.relation(&from.to_bare());
+                // An account that is not there knows nobody: its handlers answer what they answer any stranger, so that no
+                // answer tells which names exist (XEP-0012 §8, XEP-0054 §3.3; RFC 6121 §8.5.1 where nobody handles it).
+                let relation = match self.loaded(&bare).await {
+                    Some(addressed) => addressed.relation(&from.to_bare()),
+                    None => Relation::Stranger,
+                };
                 (IqTarget::Account(bare), relation)
             }
             None => (IqTarget::Account(cell.jid.clone()), Relation::Owner),
@@ -110,9 +123,9 @@ impl Router {
             _ => return None,
         };
         let unavailable = StanzaError::new(StanzaCondition::ServiceUnavailable);
-        let Some(handler) = self.registry().registration.clone() else { return stanza.error_reply(&unavailable) };
+        let Some(handler) = self.registry().registration.clone() else { return refusal(stanza, &unavailable) };
         let Some(payload) = stanza.elements().into_iter().next() else {
-            return stanza.error_reply(&StanzaCondition::BadRequest.into());
+            return refusal(stanza, &StanzaCondition::BadRequest.into());
         };
         let request = IqRequest {
             from: domain.into(),
@@ -123,8 +136,8 @@ impl Router {
         };
         match AssertUnwindSafe(handler.call(self.context(), request)).catch_unwind().await {
             Ok(Ok(payload)) => Some(stanza.iq_result(payload)),
-            Ok(Err(error)) => stanza.error_reply(&error),
-            Err(_) => stanza.error_reply(&StanzaCondition::InternalServerError.into()),
+            Ok(Err(error)) => refusal(stanza, &error),
+            Err(_) => refusal(stanza, &StanzaCondition::InternalServerError.into()),
         }
     }
 

@@ -1,0 +1,271 @@
+//! A router with every extension on a store in memory and under a clock of the test's own, and clients whose outboxes the
+//! test reads.
+
+#![allow(dead_code, reason = "each test file uses its own part of it")]
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use stonechat_jid::{BareJid, Domain, Level};
+use stonechat_router::{
+    ClientSession, Clock, Commits, Delivery, Hosts, Outbox, Parts, Pushed, Random, Registrar, Registry, Remote, Router,
+    SessionFacts, Settings, Turn,
+};
+use stonechat_sasl::{Credentials, prepare_password};
+use stonechat_stanza::{Stanza, StreamError};
+use stonechat_store::memory::MemoryStore;
+use stonechat_store::{AccountId, Accounts};
+use stonechat_xml::Element;
+use tokio::sync::Notify;
+
+pub(crate) const ALICE: &str = "alice@stone.example";
+pub(crate) const CAROL: &str = "carol@stone.example";
+pub(crate) const DOMAIN: &str = "stone.example";
+/// Of the length of a name that exists, so that only its absence can make a difference.
+pub(crate) const NOBODY: &str = "nobod@stone.example";
+pub(crate) const PASSWORD: &str = "old secret";
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The payload of the result as XML (nothing: an empty text), or the condition of the error.
+pub(crate) type Answer = Result<String, &'static str>;
+pub(crate) const UNAVAILABLE: Answer = Err("service-unavailable");
+pub(crate) const DONE: Answer = Ok(String::new());
+
+/// Not random at all, so that a run is like the one before.
+struct Counting(AtomicU8);
+
+impl Random for Counting {
+    fn fill(&self, buffer: &mut [u8]) {
+        for byte in buffer {
+            *byte = self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Stands still until the test moves it.
+pub(crate) struct Hands {
+    start: Instant,
+    seconds: AtomicU64,
+}
+
+impl Hands {
+    pub(crate) fn forward(&self, by: Duration) {
+        self.seconds.fetch_add(by.as_secs(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for Hands {
+    fn monotonic(&self) -> Instant {
+        self.start + Duration::from_secs(self.seconds.load(Ordering::SeqCst))
+    }
+    fn unix(&self) -> Duration {
+        Duration::from_secs(1_700_000_000 + self.seconds.load(Ordering::SeqCst))
+    }
+}
+
+/// What left for a client or another domain, and when the stream was ended.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    Stanza(Stanza),
+    Closed(Option<&'static str>),
+}
+
+#[derive(Default)]
+pub(crate) struct Inbox {
+    events: Mutex<Vec<Event>>,
+    arrived: Notify,
+}
+
+impl Inbox {
+    fn add(&self, event: Event) {
+        self.events.lock().unwrap().push(event);
+        self.arrived.notify_waiters();
+    }
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.events.lock().unwrap().clone()
+    }
+    pub(crate) fn stanzas(&self) -> Vec<Stanza> {
+        let stanza = |event| if let Event::Stanza(stanza) = event { Some(stanza) } else { None };
+        self.events().into_iter().filter_map(stanza).collect()
+    }
+    /// The first stanza that will do, as soon as it is there.
+    pub(crate) async fn wait(&self, what: &str, wanted: impl Fn(&Stanza) -> bool) -> Stanza {
+        let found = async {
+            loop {
+                let arrived = self.arrived.notified();
+                tokio::pin!(arrived);
+                arrived.as_mut().enable();
+                if let Some(stanza) = self.stanzas().into_iter().find(|stanza| wanted(stanza)) {
+                    return stanza;
+                }
+                arrived.await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, found).await.unwrap_or_else(|_| panic!("{what}: it never came"))
+    }
+    async fn answer(&self, id: &str) -> Stanza {
+        self.wait("RFC 6120 §8.2.3: every request is answered", |stanza| stanza.id().is_some_and(|i| **i == *id)).await
+    }
+}
+
+impl Outbox for Inbox {
+    fn push(&self, delivery: Delivery<'_>) -> Pushed {
+        let mut stanza = delivery.stanza.clone();
+        stanza.head_mut().from = delivery.from.cloned();
+        stanza.head_mut().to = delivery.to.cloned();
+        self.add(Event::Stanza(stanza));
+        Pushed::First
+    }
+    fn flush(&self) {}
+    fn written(&self) -> Pin<Box<dyn Future<Output = bool> + Send>> {
+        Box::pin(std::future::ready(true))
+    }
+    fn close(&self, error: Option<StreamError>) {
+        self.add(Event::Closed(error.map(|error| error.condition.name())));
+    }
+    fn queued_bytes(&self) -> usize {
+        0
+    }
+}
+
+/// Another server, to which everything gets through.
+struct Elsewhere(Arc<Inbox>);
+
+impl Remote for Elsewhere {
+    fn send(&self, _router: &Router, _local: Domain, _remote: Domain, stanza: Stanza) {
+        self.0.add(Event::Stanza(stanza));
+    }
+}
+
+pub(crate) struct Server {
+    pub(crate) router: Router,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) clock: Arc<Hands>,
+    elsewhere: Arc<Inbox>,
+}
+
+pub(crate) fn domain() -> Domain {
+    Domain::parse(DOMAIN).unwrap()
+}
+
+pub(crate) fn account(name: &str) -> BareJid {
+    BareJid::from_parts(name, &domain(), Level::Creating).unwrap()
+}
+
+impl Server {
+    /// Serves `stone.example` with the accounts alice, bob and carol; bob sees alice's presence.
+    pub(crate) async fn start(settings: Settings) -> Server {
+        let mut registrar = Registrar::new();
+        stonechat_ext::install_all(&mut registrar);
+        let store = Arc::new(MemoryStore::new());
+        let clock = Arc::new(Hands { start: Instant::now(), seconds: AtomicU64::new(0) });
+        let elsewhere = Arc::new(Inbox::default());
+        let router = Router::new(Parts {
+            hosts: Hosts::new([domain()]).unwrap(),
+            settings,
+            store: store.clone(),
+            registry: Registry::build(registrar).unwrap(),
+            remote: Arc::new(Elsewhere(elsewhere.clone())),
+            clock: clock.clone(),
+            random: Arc::new(Counting(AtomicU8::new(0))),
+        });
+        let server = Server { router, store, clock, elsewhere };
+        for name in ["alice", "bob", "carol"] {
+            // One round: nobody attacks these.
+            let credentials = Credentials::derive(&prepare_password(PASSWORD).unwrap(), [[7; 16]; 3], 1);
+            server.router.create_account(account(name), credentials).await.unwrap();
+        }
+        let (mut alice, mut bob) = (server.connect("alice").await, server.connect("bob").await);
+        bob.send("<presence xmlns='jabber:client' type='subscribe' to='alice@stone.example'/>").await;
+        alice.send("<presence xmlns='jabber:client' type='subscribed' to='bob@stone.example'/>").await;
+        alice.session.end(&mut Turn::new());
+        bob.session.end(&mut Turn::new());
+        server
+    }
+
+    pub(crate) async fn connect(&self, name: &str) -> Client {
+        let inbox = Arc::new(Inbox::default());
+        let facts = SessionFacts::default();
+        let session = self.router.bind(&account(name), Some("desk"), inbox.clone(), facts).await.unwrap();
+        Client { session, inbox, commits: Commits::new(), asked: 0 }
+    }
+
+    pub(crate) async fn account_id(&self, name: &str) -> Option<AccountId> {
+        self.store.account(&account(name)).await.unwrap().map(|account| account.id)
+    }
+
+    /// What a stream that has not logged in is answered.
+    pub(crate) async fn register(&self, kind: &str, children: &str) -> Stanza {
+        let xml = format!(
+            "<iq xmlns='jabber:client' type='{kind}' id='r'><query xmlns='jabber:iq:register'>{children}</query></iq>"
+        );
+        self.router.answer_registration(&domain(), &Stanza::parse(xml.as_bytes()).unwrap()).await.unwrap()
+    }
+
+    /// What somebody at another server is answered.
+    pub(crate) async fn ask_from_elsewhere(&self, kind: &str, to: &str, payload: &str) -> Stanza {
+        let id = format!("e{}", self.elsewhere.events().len());
+        let xml = format!(
+            "<iq xmlns='jabber:client' from='dave@elsewhere.example/desk' to='{to}' type='{kind}' id='{id}'>{payload}</iq>"
+        );
+        let stanza = Stanza::parse(xml.as_bytes()).unwrap();
+        self.router.accept_remote(stanza, &mut Turn::new(), &mut Commits::new()).await;
+        self.elsewhere.answer(&id).await
+    }
+
+    pub(crate) async fn has_password(&self, name: &str, password: &str) -> bool {
+        let account = self.store.account(&account(name)).await.unwrap().unwrap();
+        account.credentials.verify(&prepare_password(password).unwrap())
+    }
+}
+
+pub(crate) fn answer_of(stanza: &Stanza) -> Answer {
+    match stanza.error() {
+        Some(error) => Err(error.condition.name()),
+        None => Ok(stanza.elements().first().map(Element::to_xml).unwrap_or_default()),
+    }
+}
+
+pub(crate) fn written(stanza: &Stanza) -> String {
+    String::from_utf8(stanza.to_xml()).unwrap()
+}
+
+pub(crate) struct Client {
+    pub(crate) session: ClientSession,
+    pub(crate) inbox: Arc<Inbox>,
+    commits: Commits,
+    asked: u32,
+}
+
+impl Client {
+    pub(crate) async fn send(&mut self, xml: &str) {
+        let stanza = Stanza::parse(xml.as_bytes()).unwrap().from_sender(self.session.jid().clone());
+        self.session.accept(stanza, &mut Turn::new(), &mut self.commits).await;
+        self.commits.settle().await;
+    }
+
+    pub(crate) async fn ask_whole(&mut self, kind: &str, to: &str, payload: &str) -> Stanza {
+        self.asked += 1;
+        let id = format!("q{}", self.asked);
+        let to = if to.is_empty() { String::new() } else { format!(" to='{to}'") };
+        self.send(&format!("<iq xmlns='jabber:client' type='{kind}' id='{id}'{to}>{payload}</iq>")).await;
+        self.inbox.answer(&id).await
+    }
+
+    pub(crate) async fn ask(&mut self, kind: &str, to: &str, payload: &str) -> Answer {
+        answer_of(&self.ask_whole(kind, to, payload).await)
+    }
+}
+
+/// Whether an answer is the expected one: the same error, or a result that contains the text.
+#[track_caller]
+pub(crate) fn held(rule: &str, answer: &Answer, expected: &Result<&str, &str>) {
+    match (answer, expected) {
+        (Ok(xml), Ok(part)) => assert!(xml.contains(part), "{rule}: {xml} has no {part}"),
+        (Err(condition), Err(expected)) => assert_eq!(condition, expected, "{rule}"),
+        _ => panic!("{rule}: {answer:?}, not {expected:?}"),
+    }
+}
