@@ -15,7 +15,7 @@ impl Extension for LastActivity {
         xep: 12,
         name: "Last Activity",
         version: "2.0",
-        note: "accounts, without the last status; the server's uptime",
+        note: "accounts, with the last status; the server's uptime",
     };
 
     fn install(self, registrar: &mut Registrar) {

@@ -11,7 +11,8 @@
 mod support;
 
 use std::time::Duration;
-use stonechat_router::Settings;
+use stonechat_jid::BareJid;
+use stonechat_router::{Settings, Turn};
 use stonechat_xml::Element;
 use support::{ALICE, CAROL, DOMAIN, NOBODY, Server, answer_of, domain, held, written};
 
@@ -161,4 +162,36 @@ async fn xep0115_6_2_the_announced_node_answers_what_it_hashes() {
         seen.push(node);
     }
     assert_ne!(seen[0], seen[1], "a form is part of what is hashed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn xep0012_3_a_subscriber_is_told_since_when_and_the_last_status() {
+    let server = Server::start(Settings::default()).await;
+    let mut bob = server.connect("bob").await;
+    let leave = |words: &'static str| format!("<presence xmlns='jabber:client' type='unavailable'>{words}</presence>");
+    for (words, expected) in [
+        (
+            Some(leave("<status>to the hills</status>")),
+            "<query xmlns='jabber:iq:last' seconds='90'>to the hills</query>",
+        ),
+        // The connection broke: the status of the time before says nothing any more.
+        (None, "<query xmlns='jabber:iq:last' seconds='90'/>"),
+        (Some(leave("")), "<query xmlns='jabber:iq:last' seconds='90'/>"),
+    ] {
+        let mut alice = server.connect("alice").await;
+        alice.send("<presence xmlns='jabber:client'/>").await;
+        held("while she is there", &bob.ask("get", ALICE, LAST).await, &Ok("seconds='0'"));
+        if let Some(words) = words {
+            alice.send(&words).await;
+        } else {
+            alice.send(&leave("<status>back at once</status>")).await;
+            alice.send("<presence xmlns='jabber:client'/>").await;
+        }
+        alice.session.end(&mut Turn::new());
+        // The write of the end of a session is queued before `end` returns.
+        server.clock.forward(Duration::from_secs(90));
+        assert_eq!(bob.ask("get", ALICE, LAST).await.as_deref(), Ok(expected));
+    }
+    let presence = server.router.context().presence(&BareJid::parse(NOBODY).unwrap()).await;
+    assert_eq!(presence, stonechat_router::AccountPresence::Absent);
 }

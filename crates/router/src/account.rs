@@ -129,6 +129,8 @@ pub(crate) struct State {
     pub(crate) sessions: SmallVec<[Session; 2]>,
     /// The session to which the kept messages are being delivered.
     pub(crate) draining: Option<SessionId>,
+    /// The status of the unavailable presence that the last resource to be available sent (XEP-0012 §3).
+    pub(crate) last_status: String,
     /// The account was deleted; its streams end when the request that did it is answered.
     pub(crate) doomed: bool,
     last_use: Option<Instant>,
@@ -159,6 +161,7 @@ impl Cell {
                 load: Load::Loading(VecDeque::new()),
                 sessions: SmallVec::new(),
                 draining: None,
+                last_status: String::new(),
                 doomed: false,
                 last_use: None,
             }),

@@ -19,6 +19,8 @@ use tracing::{debug, error};
 
 /// Kept messages delivered between two waits for the client's socket.
 const DRAIN_BATCH: usize = 64;
+/// Characters kept of the status somebody left with.
+const LAST_STATUS: usize = 1_024;
 
 impl Router {
     /// Takes a presence from a bound session.
@@ -269,6 +271,7 @@ impl Router {
         let last = {
             let mut state = cell.lock();
             if session.presence.take().is_some() {
+                state.last_status.clear();
                 // RFC 6121 §4.5.3
                 let mut unavailable = Stanza::presence(PresenceType::Unavailable, []);
                 unavailable.head_mut().from = Some(session.jid.clone().into());
@@ -298,15 +301,20 @@ impl Router {
                 }
             }
             state.touch(self.inner.clock.monotonic());
-            if state.sessions.is_empty() { state.loaded().map(|loaded| loaded.id) } else { None }
+            if state.sessions.is_empty() {
+                let status = std::mem::take(&mut state.last_status);
+                state.loaded().map(|loaded| (loaded.id, status))
+            } else {
+                None
+            }
         };
         for stanza in effects.route {
             self.route(stanza, turn, &mut Commits::new());
         }
-        if let Some(account) = last {
+        if let Some((account, status)) = last {
             // XEP-0012: when the last session ended. Nothing depends on it, so nobody waits for it.
             let at = self.inner.clock.unix().as_secs();
-            let written = self.inner.store.set_last_activity(account, at, String::new());
+            let written = self.inner.store.set_last_activity(account, at, status);
             tokio::spawn(async move {
                 if let Err(source) = written.await {
                     debug!(event = "account.last_activity_failed", %source, "the end of a session was not noted");
@@ -417,6 +425,8 @@ fn broadcast_unavailable(state: &mut State, index: usize, stanza: &Stanza, turn:
     let mut directed = std::mem::take(&mut session.directed);
     let own = session.jid.to_bare();
     if was_available {
+        let status = stanza.child("status", "").map(|status| status.text()).unwrap_or_default();
+        state.last_status = status.chars().take(LAST_STATUS).collect();
         tell_unavailable(state, &own, &mut directed, stanza, turn, effects);
     } else {
         for to in directed.take() {
