@@ -7,10 +7,13 @@
 //!
 //! Deliberately absent: XEP-0106 escaping (an address with `\20` in it is just that address).
 
+mod domain;
+mod parse;
 mod prepare;
 
 pub use prepare::{prepare_local, prepare_resource};
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -44,11 +47,15 @@ pub enum Level {
 /// Any address, normalised. Cloning costs one reference count. Two addresses are equal when RFC 7622 says so.
 #[derive(Clone)]
 pub struct Jid {
+    /// Begins with the address. A bare address may share the text of the full one it was made from, so what follows `len` is
+    /// not part of it.
     text: Arc<str>,
     /// Bytes before `@`; 0 when there is no localpart.
     local_len: u16,
     /// Bytes of the domain.
     domain_len: u16,
+    /// Bytes of the whole address.
+    len: u16,
 }
 
 /// An address without a resource: an account, a room, or a domain by itself.
@@ -63,25 +70,18 @@ pub struct FullJid(Jid);
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Domain(Arc<str>);
 
+/// How many bytes past its end a bare address may share. Whoever sends a resource of a kilobyte must not make every place
+/// that keeps the bare address keep that too.
+const MAX_SHARED_TAIL: usize = 96;
+
 impl Jid {
     /// Parses and normalises at [`Level::Routing`].
     pub fn parse(text: &str) -> Result<Jid, Error> {
-        prepare::parse(text, Level::Routing)
+        parse::parse(text, Level::Routing)
     }
     /// Parses and normalises at the given level.
     pub fn parse_at(text: &str, level: Level) -> Result<Jid, Error> {
-        prepare::parse(text, level)
-    }
-    /// Puts prepared parts together. Each is within its bound, so the lengths fit.
-    fn from_prepared(local: Option<&str>, domain: &str, resource: Option<&str>) -> Jid {
-        let length = |part: &str| u16::try_from(part.len()).unwrap_or(u16::MAX);
-        let text: Arc<str> = match (local, resource) {
-            (None, None) => domain.into(),
-            (Some(local), None) => format!("{local}@{domain}").into(),
-            (None, Some(resource)) => format!("{domain}/{resource}").into(),
-            (Some(local), Some(resource)) => format!("{local}@{domain}/{resource}").into(),
-        };
-        Jid { text, local_len: local.map_or(0, length), domain_len: length(domain) }
+        parse::parse(text, level)
     }
     fn domain_start(&self) -> usize {
         match usize::from(self.local_len) {
@@ -91,9 +91,6 @@ impl Jid {
     }
     fn bare_end(&self) -> usize {
         self.domain_start().saturating_add(usize::from(self.domain_len))
-    }
-    fn bare_text(&self) -> &str {
-        self.text.get(..self.bare_end()).unwrap_or_default()
     }
     /// The localpart.
     pub fn local(&self) -> Option<&str> {
@@ -108,30 +105,36 @@ impl Jid {
     }
     /// The resource.
     pub fn resource(&self) -> Option<&str> {
-        self.text.get(self.bare_end().saturating_add(1)..)
+        self.as_str().get(self.bare_end().saturating_add(1)..)
     }
     /// Whether it is a domain and nothing else.
     pub fn is_domain(&self) -> bool {
-        self.local_len == 0 && self.is_bare()
+        self.len == self.domain_len
     }
     /// The address as text.
     pub fn as_str(&self) -> &str {
-        &self.text
+        self.text.get(..usize::from(self.len)).unwrap_or_default()
     }
-    /// The same without its resource; shares the storage when there is none.
+    /// The address without its resource, as text.
+    pub fn bare_str(&self) -> &str {
+        self.text.get(..self.bare_end()).unwrap_or_default()
+    }
+    /// The same without its resource; shares the storage unless that would keep a long resource alive.
     pub fn to_bare(&self) -> BareJid {
-        if self.is_bare() {
-            return BareJid(self.clone());
-        }
-        BareJid(Jid { text: self.bare_text().into(), local_len: self.local_len, domain_len: self.domain_len })
+        let bare = self.bare_str();
+        let tail = self.text.len().saturating_sub(bare.len());
+        let text = if tail <= MAX_SHARED_TAIL { Arc::clone(&self.text) } else { bare.into() };
+        // No longer than the address, whose length fits.
+        let len = u16::try_from(bare.len()).unwrap_or(self.len);
+        BareJid(Jid { text, len, ..*self })
     }
     /// Whether there is no resource.
     pub fn is_bare(&self) -> bool {
-        self.resource().is_none()
+        usize::from(self.len) == self.bare_end()
     }
     /// Whether both have the same localpart and domain, without making a bare address.
     pub fn same_bare(&self, other: &Jid) -> bool {
-        self.bare_text() == other.bare_text()
+        self.bare_str() == other.bare_str()
     }
     /// As a full address, when there is a resource.
     pub fn to_full(&self) -> Option<FullJid> {
@@ -156,17 +159,18 @@ impl BareJid {
     /// An account address from a localpart (prepared at `level`) and a domain.
     pub fn from_parts(local: &str, domain: &Domain, level: Level) -> Result<BareJid, Error> {
         let local = prepare_local(local, level)?;
-        Ok(BareJid(Jid::from_prepared(Some(&local), domain.as_str(), None)))
+        parse::join(Some(&local), domain.as_str(), None).map(BareJid)
     }
     /// The domain by itself as an address.
     pub fn from_domain(domain: &Domain) -> BareJid {
-        let length = u16::try_from(domain.0.len()).unwrap_or(u16::MAX);
-        BareJid(Jid { text: Arc::clone(&domain.0), local_len: 0, domain_len: length })
+        // A domain is at most 1023 bytes.
+        let len = u16::try_from(domain.0.len()).unwrap_or_default();
+        BareJid(Jid { text: Arc::clone(&domain.0), local_len: 0, domain_len: len, len })
     }
     /// With a resource, prepared at `level`.
     pub fn with_resource(&self, resource: &str, level: Level) -> Result<FullJid, Error> {
         let resource = prepare_resource(resource, level)?;
-        Ok(FullJid(Jid::from_prepared(self.local(), self.domain(), Some(&resource))))
+        parse::join(self.local(), self.domain(), Some(&resource)).map(FullJid)
     }
     /// The localpart.
     pub fn local(&self) -> Option<&str> {
@@ -193,7 +197,8 @@ impl BareJid {
 impl FullJid {
     /// Parses at [`Level::Routing`]; requires a resource.
     pub fn parse(text: &str) -> Result<FullJid, Error> {
-        Jid::parse(text)?.to_full().ok_or(Error::Resource)
+        let jid = Jid::parse(text)?;
+        if jid.is_bare() { Err(Error::Resource) } else { Ok(FullJid(jid)) }
     }
     /// The localpart.
     pub fn local(&self) -> Option<&str> {
@@ -224,7 +229,7 @@ impl FullJid {
 impl Domain {
     /// Parses and normalises (IDNA to U-labels, lower case, one trailing dot removed; IPv4 and bracketed IPv6 literals).
     pub fn parse(text: &str) -> Result<Domain, Error> {
-        Ok(Domain(prepare::prepare_domain(text)?.as_ref().into()))
+        domain::prepare(text, Level::Routing).map(|prepared| Domain(prepared.into()))
     }
     /// As text.
     pub fn as_str(&self) -> &str {
@@ -232,22 +237,19 @@ impl Domain {
     }
     /// As A-labels, for DNS, SNI and certificates.
     pub fn to_ascii(&self) -> Result<String, Error> {
-        if self.0.is_ascii() {
-            return Ok(self.0.to_string());
-        }
-        idna::domain_to_ascii(&self.0).map_err(|_| Error::Domain)
+        domain::to_ascii(&self.0)
     }
 }
 
 impl PartialEq for Jid {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        self.as_str() == other.as_str()
     }
 }
 impl Eq for Jid {}
 impl Hash for Jid {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.text.hash(state);
+        self.as_str().hash(state);
     }
 }
 impl PartialOrd for Jid {
@@ -257,7 +259,7 @@ impl PartialOrd for Jid {
 }
 impl Ord for Jid {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.text.cmp(&other.text)
+        self.as_str().cmp(other.as_str())
     }
 }
 macro_rules! text_traits {
@@ -270,6 +272,10 @@ macro_rules! text_traits {
         }
         impl AsRef<str> for $type {
             fn as_ref(&self) -> &str { self.as_str() }
+        }
+        // Equal, ordered and hashed as its text, so that maps can be asked with a prepared `&str`.
+        impl Borrow<str> for $type {
+            fn borrow(&self) -> &str { self.as_str() }
         }
         impl std::str::FromStr for $type {
             type Err = Error;

@@ -1,183 +1,191 @@
-//! Preparation of the three parts at both levels (RFC 7622 §3; RFC 8265; RFC 6122 for what older servers do).
+//! Preparation of localparts and resources at both levels (RFC 7622 §3.3 and §3.4).
+//!
+//! PRECIS knows Unicode 6.3 (the registry of RFC 8264 ends there) and refuses what it does not know; the stringprep profiles of RFC 3920 that most deployed
+//! servers still use know Unicode 3.2 and let unassigned code points pass when they route. Neither contains the other, so
+//! routing takes PRECIS where it accepts and lenient stringprep where it refuses, and creating takes what both accept
+//! and agree on.
+//!
+//! Printable ASCII has one prepared form under all of them (lower case for a localpart, itself for a resource), which is why it
+//! is answered here without any Unicode table.
 
-use crate::{Error, Jid, Level};
+use std::borrow::Cow;
+
 use precis_profiles::precis_core::profile::PrecisFastInvocation;
 use precis_profiles::{OpaqueString, UsernameCaseMapped};
-use std::borrow::Cow;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use stringprep::tables;
+use unicode_normalization::UnicodeNormalization;
 
-/// RFC 7622 §3.2–3.4: each part is at most this many bytes, after preparation.
-const MAX_PART: usize = 1023;
+use crate::{Error, Level};
 
-/// Splits (RFC 7622 §3.1: the resource begins at the first slash, the localpart ends at the first at-sign before it) and
-/// prepares.
-pub(crate) fn parse(text: &str, level: Level) -> Result<Jid, Error> {
-    let (bare, resource) = match text.split_once('/') {
-        Some((bare, resource)) => (bare, Some(resource)),
-        None => (text, None),
-    };
-    let (local, domain) = match bare.split_once('@') {
-        Some((local, domain)) => (Some(local), domain),
-        None => (None, bare),
-    };
-    let local = local.map(|local| prepare_local(local, level)).transpose()?;
-    let domain = prepare_domain(domain)?;
-    let resource = resource.map(|resource| prepare_resource(resource, level)).transpose()?;
-    Ok(Jid::from_prepared(local.as_deref(), &domain, resource.as_deref()))
-}
+/// RFC 7622 §3.2–3.4: no part is longer than this many bytes, counted after preparation.
+pub(crate) const MAX_PART: usize = 1023;
 
-/// Prepares a localpart: RFC 7622 §3.3.
+/// Composition makes a text shorter by no more than this factor. Longer texts are refused before any table is consulted.
+const MAX_COMPOSITION: usize = 3;
+
+/// Passes after which a text that still changes under preparation is refused (RFC 8264 §7 suggests the same bound).
+const MAX_PASSES: usize = 4;
+
+/// Prepares one localpart. The result is what [`Jid::local`](crate::Jid::local) would give.
+///
+/// # Errors
+///
+/// [`Error::Local`] when it is empty or has characters that the level refuses; [`Error::TooLong`].
 pub fn prepare_local(text: &str, level: Level) -> Result<Cow<'_, str>, Error> {
-    if text.is_empty() {
-        return Err(Error::Local);
-    }
-    let prepared = if text.is_ascii() {
-        if !text.bytes().all(is_ascii_local) {
-            return Err(Error::Local);
-        }
-        if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            Cow::Owned(text.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(text)
-        }
-    } else {
-        let precis = UsernameCaseMapped::enforce(text).map(Cow::into_owned).map(Cow::Owned);
-        let precis = stable(precis.map_err(|_| Error::Local), |form| {
-            UsernameCaseMapped::enforce(form).map(Cow::into_owned).map_err(|_| Error::Local)
-        });
-        choose(precis, |form| stringprep::nodeprep(form).map_err(|_| Error::Local), text, level)?
-    };
-    // RFC 7622 §3.3.1: these are never part of it, whatever a preparation made of others.
-    if prepared.chars().any(|c| matches!(c, '"' | '&' | '\'' | '/' | ':' | '<' | '>' | '@') || c.is_whitespace()) {
-        return Err(Error::Local);
-    }
-    bounded(prepared, Error::Local)
+    part(text, level, &LOCAL)
 }
 
-/// Prepares a resource: RFC 7622 §3.4.
+/// Prepares one resource. The result is what [`Jid::resource`](crate::Jid::resource) would give.
+///
+/// # Errors
+///
+/// [`Error::Resource`] when it is empty or has characters that the level refuses; [`Error::TooLong`].
 pub fn prepare_resource(text: &str, level: Level) -> Result<Cow<'_, str>, Error> {
+    part(text, level, &RESOURCE)
+}
+
+/// RFC 7622 §3.3.1, the characters excluded from localparts although the identifier class has them; with the space, and the
+/// controls and non-ASCII characters that need the tables.
+pub(crate) const fn is_plain_local(byte: u8) -> bool {
+    matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'&' | b'\'' | b'/' | b':' | b'<' | b'>' | b'@')
+}
+
+pub(crate) const fn is_plain_resource(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~')
+}
+
+/// The rules of one kind of part.
+struct Rules {
+    error: Error,
+    plain: fn(u8) -> bool,
+    ascii_case: AsciiCase,
+    precis: fn(&str) -> Option<Cow<'_, str>>,
+    lenient: fn(&str) -> Option<String>,
+    strict: fn(&str) -> Option<Cow<'_, str>>,
+}
+
+enum AsciiCase {
+    Lowered,
+    Kept,
+}
+
+static LOCAL: Rules = Rules {
+    error: Error::Local,
+    plain: is_plain_local,
+    ascii_case: AsciiCase::Lowered,
+    precis: |text| UsernameCaseMapped::enforce(text).ok().filter(|prepared| !has_excluded(prepared)),
+    lenient: lenient_nodeprep,
+    strict: |text| stringprep::nodeprep(text).ok(),
+};
+
+static RESOURCE: Rules = Rules {
+    error: Error::Resource,
+    plain: is_plain_resource,
+    ascii_case: AsciiCase::Kept,
+    precis: |text| OpaqueString::enforce(text).ok(),
+    lenient: lenient_resourceprep,
+    strict: |text| stringprep::resourceprep(text).ok(),
+};
+
+fn part<'a>(text: &'a str, level: Level, rules: &Rules) -> Result<Cow<'a, str>, Error> {
     if text.is_empty() {
-        return Err(Error::Resource);
+        return Err(rules.error.clone());
     }
-    let prepared = if text.is_ascii() {
-        if text.bytes().any(|byte| byte.is_ascii_control()) {
-            return Err(Error::Resource);
+    if text.is_ascii() {
+        return plain_part(text, rules);
+    }
+    // The context rules of RFC 5892 cost the square of the length, so what they are given has to be within bounds already.
+    let prepared = if text.len() <= MAX_PART {
+        settle(Cow::Borrowed(text), level, rules)
+    } else if text.len() <= MAX_PART.saturating_mul(MAX_COMPOSITION) {
+        let composed: String = text.nfc().collect();
+        if composed.len() > MAX_PART {
+            return Err(Error::TooLong);
         }
-        Cow::Borrowed(text)
+        settle(Cow::Owned(composed), level, rules)
     } else {
-        let precis = OpaqueString::enforce(text).map(Cow::into_owned).map(Cow::Owned);
-        let precis = stable(precis.map_err(|_| Error::Resource), |form| {
-            OpaqueString::enforce(form).map(Cow::into_owned).map_err(|_| Error::Resource)
-        });
-        choose(precis, |form| stringprep::resourceprep(form).map_err(|_| Error::Resource), text, level)?
+        return Err(Error::TooLong);
     };
-    bounded(prepared, Error::Resource)
-}
-
-/// A preparation that is not at rest after one application would make an address that is not equal to itself.
-fn stable<'a>(
-    form: Result<Cow<'a, str>, Error>,
-    again: impl Fn(&str) -> Result<String, Error>,
-) -> Result<Cow<'a, str>, Error> {
-    let mut form = form?;
-    for _ in 0..3 {
-        let next = again(&form)?;
-        if next == form {
-            return Ok(form);
-        }
-        form = Cow::Owned(next);
-    }
-    Err(Error::Local)
-}
-
-/// Routing: PRECIS, or what an older server would make of it. Creating: both, and the same.
-fn choose<'a>(
-    precis: Result<Cow<'a, str>, Error>,
-    older: impl Fn(&str) -> Result<Cow<'_, str>, Error>,
-    text: &'a str,
-    level: Level,
-) -> Result<Cow<'a, str>, Error> {
-    match (level, precis) {
-        (Level::Routing, Ok(form)) => Ok(form),
-        (Level::Routing, Err(_)) => {
-            let form = older(text)?.into_owned();
-            if older(&form)? == form { Ok(Cow::Owned(form)) } else { Err(Error::Local) }
-        }
-        (Level::Creating, precis) => {
-            let form = precis?;
-            if older(&form)? == form { Ok(form) } else { Err(Error::Local) }
-        }
+    match prepared {
+        Some(prepared) if prepared.len() > MAX_PART => Err(Error::TooLong),
+        Some(prepared) if !prepared.is_empty() => Ok(prepared),
+        _ => Err(rules.error.clone()),
     }
 }
 
-fn bounded(part: Cow<'_, str>, empty: Error) -> Result<Cow<'_, str>, Error> {
-    match part.len() {
-        0 => Err(empty),
-        length if length > MAX_PART => Err(Error::TooLong),
-        _ => Ok(part),
-    }
-}
-
-fn is_ascii_local(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !matches!(byte, b'"' | b'&' | b'\'' | b'/' | b':' | b'<' | b'>' | b'@')
-}
-
-/// Prepares a domain: RFC 7622 §3.2, to U-labels.
-pub(crate) fn prepare_domain(text: &str) -> Result<Cow<'_, str>, Error> {
-    // RFC 7622 §3.2: one final dot goes before anything else.
-    let text = text.strip_suffix('.').unwrap_or(text);
-    if text.is_empty() {
-        return Err(Error::Domain);
-    }
+fn plain_part<'a>(text: &'a str, rules: &Rules) -> Result<Cow<'a, str>, Error> {
     if text.len() > MAX_PART {
         return Err(Error::TooLong);
     }
-    if let Some(inside) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        let address: Ipv6Addr = inside.parse().map_err(|_| Error::Domain)?;
-        return Ok(Cow::Owned(format!("[{address}]")));
+    if !text.bytes().all(rules.plain) {
+        return Err(rules.error.clone());
     }
-    if text.is_ascii() && !has_a_label(text) {
-        if !is_ascii_domain(text) {
-            return Err(Error::Domain);
-        }
-        return Ok(if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
+    Ok(match rules.ascii_case {
+        AsciiCase::Lowered if text.bytes().any(|byte| byte.is_ascii_uppercase()) => {
             Cow::Owned(text.to_ascii_lowercase())
-        } else {
-            Cow::Borrowed(text)
-        });
+        }
+        AsciiCase::Lowered | AsciiCase::Kept => Cow::Borrowed(text),
+    })
+}
+
+/// Prepares until nothing changes any more, so that a prepared address is its own prepared form.
+fn settle<'a>(text: Cow<'a, str>, level: Level, rules: &Rules) -> Option<Cow<'a, str>> {
+    let mut current = text;
+    for _ in 0..MAX_PASSES {
+        let next = once(&current, level, rules)?;
+        if next == current {
+            return Some(current);
+        }
+        current = Cow::Owned(next.into_owned());
     }
-    let (form, valid) = idna::domain_to_unicode(text);
-    let (again, valid_again) = idna::domain_to_unicode(&form);
-    if valid.is_err() || valid_again.is_err() || again != form || form.len() > MAX_PART {
-        return Err(Error::Domain);
+    None
+}
+
+fn once<'a>(text: &'a str, level: Level, rules: &Rules) -> Option<Cow<'a, str>> {
+    let prepared = (rules.precis)(text);
+    match level {
+        Level::Routing => prepared.or_else(|| (rules.lenient)(text).map(Cow::Owned)),
+        Level::Creating => prepared.filter(|prepared| (rules.strict)(text).is_some_and(|older| older == *prepared)),
     }
-    // What maps to ASCII must be a domain as ASCII is.
-    let form = form.strip_suffix('.').map_or(form.as_str(), |form| form).to_owned();
-    let broken = (form.is_ascii() && !is_ascii_domain(&form))
-        || form.split('.').any(str::is_empty)
-        || form.chars().any(|c| c.is_ascii() && !is_ascii_label(c as u8) && c != '.')
-        || idna::domain_to_ascii(&form).is_err();
-    if broken { Err(Error::Domain) } else { Ok(Cow::Owned(form)) }
 }
 
-fn has_a_label(text: &str) -> bool {
-    text.split('.').any(|label| label.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("xn--")))
+fn has_excluded(text: &str) -> bool {
+    text.bytes().any(|byte| byte.is_ascii() && !is_plain_local(byte))
 }
 
-/// Letters, digits and hyphens; underscores are tolerated, since such names are in use.
-fn is_ascii_label(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
+/// RFC 3920 appendix A, with unassigned code points allowed as RFC 3454 §7 allows them in queries.
+fn lenient_nodeprep(text: &str) -> Option<String> {
+    let mapped = text.chars().filter(|&c| !tables::commonly_mapped_to_nothing(c)).flat_map(tables::case_fold_for_nfkc);
+    let prepared: String = mapped.nfkc().collect();
+    (!prepared.contains(is_prohibited) && !has_excluded(&prepared) && has_allowed_direction(&prepared))
+        .then_some(prepared)
 }
 
-fn is_ascii_domain(text: &str) -> bool {
-    let labels = text.split('.').all(|label| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label.bytes().all(is_ascii_label)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    });
-    // Only digits and dots: an IPv4 address, or nothing.
-    let numeric = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    labels && (!numeric || text.parse::<Ipv4Addr>().is_ok())
+/// RFC 3920 appendix B, with unassigned code points allowed.
+fn lenient_resourceprep(text: &str) -> Option<String> {
+    let mapped = text.chars().filter(|&c| !tables::commonly_mapped_to_nothing(c));
+    let prepared: String = mapped.nfkc().collect();
+    (!prepared.contains(is_prohibited) && has_allowed_direction(&prepared)).then_some(prepared)
+}
+
+/// What RFC 3454 appendix C prohibits in both profiles: C.1.2, C.2.1, C.2.2 and C.3 to C.9.
+fn is_prohibited(c: char) -> bool {
+    tables::non_ascii_space_character(c)
+        || tables::ascii_control_character(c)
+        || tables::non_ascii_control_character(c)
+        || tables::private_use(c)
+        || tables::non_character_code_point(c)
+        || tables::surrogate_code(c)
+        || tables::inappropriate_for_plain_text(c)
+        || tables::inappropriate_for_canonical_representation(c)
+        || tables::change_display_properties_or_deprecated(c)
+        || tables::tagging_character(c)
+}
+
+/// RFC 3454 §6.
+fn has_allowed_direction(text: &str) -> bool {
+    if !text.contains(tables::bidi_r_or_al) {
+        return true;
+    }
+    !text.contains(tables::bidi_l) && text.starts_with(tables::bidi_r_or_al) && text.ends_with(tables::bidi_r_or_al)
 }
