@@ -5,7 +5,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
 use stonechat_im::classify::{Classification, message_type};
-use stonechat_im::plan::{Address, Recipient, SessionState, plan};
+use stonechat_im::plan::{Address, Archiving, Carbons, Counting, Recipient, SessionState, plan};
 use stonechat_stanza::{MessageType, Stanza, ns};
 use stonechat_xml::Element;
 
@@ -20,8 +20,10 @@ fn plans(criterion: &mut Criterion) {
             Element::new("origin-id", ns::STANZA_ID).with_attribute("id", "5f2c"),
         ],
     );
-    let sessions = [SessionState { priority: Some(0) }, SessionState { priority: Some(5) }];
-    let account = |address| Recipient::Account { sessions: &sessions, address };
+    let state =
+        |priority| SessionState { priority: Some(priority), carbons: Carbons::Enabled, counting: Counting::Resumable };
+    let sessions = [state(0), state(5)];
+    let account = |address| Recipient::Account { sessions: &sessions, address, archiving: Archiving::On };
     let classification = Classification::of(&message);
     criterion.bench_function("classify a chat message with five children", |bencher| {
         bencher.iter(|| Classification::of(black_box(&message)));

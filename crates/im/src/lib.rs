@@ -2,6 +2,7 @@
 //!
 //! Nothing here reads a clock, a store or a socket. The router holds an account's state, asks these functions what follows,
 //! and does it. Where a message goes is decided once, by [`plan`]; archive, carbons, offline store and push read its answer.
+//! What can wait for a client that is not looking is decided once too, by [`urgency`].
 //!
 //! Deliberately absent: privacy lists (RFC 3921), anything about rooms.
 
@@ -10,3 +11,4 @@ pub mod plan;
 pub mod presence;
 pub mod roster;
 pub mod subscription;
+pub mod urgency;

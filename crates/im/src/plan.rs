@@ -13,11 +13,64 @@ use crate::classify::{Classification, Content, IqOrigin};
 use smallvec::SmallVec;
 use stonechat_stanza::{IqType, MessageType, PresenceType, StanzaCondition};
 
-/// What the plan needs to know of one bound session of the recipient.
+/// What the plan needs to know of one bound session of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionState {
-    /// Priority of its presence; `None` while it is not available.
+    /// Priority of its presence; `None` while it is not available. A session that waits to be resumed keeps its presence.
     pub priority: Option<i8>,
+    /// Whether it asked for copies (XEP-0280).
+    pub carbons: Carbons,
+    /// Whether it counts what it is sent (XEP-0198): then what it did not acknowledge can be kept for it.
+    pub counting: Counting,
+}
+
+/// Whether a session asked for copies of what its account sends and receives elsewhere (XEP-0280 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Carbons {
+    /// It did.
+    Enabled,
+    /// It did not.
+    #[default]
+    Disabled,
+}
+
+/// Whether a session counts what it is sent (XEP-0198).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Counting {
+    /// It does, and may be resumed.
+    Resumable,
+    /// It does not, or cannot be resumed.
+    #[default]
+    No,
+}
+
+/// Whether the account archives its conversation with the other party (XEP-0313, XEP-0441), hints and content aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Archiving {
+    /// It does.
+    On,
+    /// It does not.
+    #[default]
+    Off,
+}
+
+/// Whether a message goes to the account's archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Archive {
+    /// It does.
+    Stored,
+    /// It does not.
+    Skipped,
+}
+
+/// Whether a device that is not looking is to be woken for it (XEP-0357). Which device that is depends on its session, and
+/// is the router's to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// A person would want to be woken.
+    Yes,
+    /// It can wait.
+    No,
 }
 
 /// Whom the message addresses.
@@ -42,14 +95,19 @@ pub enum Recipient<'a> {
         sessions: &'a [SessionState],
         /// Whom of it.
         address: Address,
+        /// Whether it archives its conversation with the sender.
+        archiving: Archiving,
     },
 }
 
-/// Whether it goes to the offline store.
+/// Whether it is kept beside the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// It does; the sender gets an error only when the store is full or fails.
+    /// For whoever comes first; the sender gets an error only when the store is full or fails and it is not archived either.
     Offline,
+    /// For each of the sessions that get it and count, until that one has acknowledged it: it is not archived, and must not
+    /// be lost with the server (XEP-0198).
+    UntilAcknowledged,
     /// It does not.
     Nowhere,
 }
@@ -105,6 +163,12 @@ impl Reason {
 pub struct DeliveryPlan {
     /// Indices of the sessions that get it.
     pub deliver: SmallVec<[usize; 4]>,
+    /// Indices of the sessions that get a copy marked as received (XEP-0280), none of them in `deliver`.
+    pub carbons: SmallVec<[usize; 4]>,
+    /// Whether it goes to the archive.
+    pub archive: Archive,
+    /// Whether devices are to be woken for it.
+    pub wake: Wake,
     /// Whether it is kept.
     pub kept: Kept,
     /// The error its sender gets.
@@ -115,7 +179,15 @@ pub struct DeliveryPlan {
 
 impl DeliveryPlan {
     fn nothing(reason: Reason) -> Self {
-        DeliveryPlan { deliver: SmallVec::new(), kept: Kept::Nowhere, bounce: None, reason }
+        DeliveryPlan {
+            deliver: SmallVec::new(),
+            carbons: SmallVec::new(),
+            archive: Archive::Skipped,
+            wake: Wake::No,
+            kept: Kept::Nowhere,
+            bounce: None,
+            reason,
+        }
     }
     fn bounced(reason: Reason) -> Self {
         DeliveryPlan { bounce: Some(StanzaCondition::ServiceUnavailable), ..Self::nothing(reason) }
@@ -131,16 +203,78 @@ pub fn plan(message_type: MessageType, classification: Classification, recipient
         // RFC 6121 §8.5.1: an error for the sender, but never in answer to an error.
         Recipient::Absent if message_type == MessageType::Error => DeliveryPlan::nothing(Reason::NoAccount),
         Recipient::Absent => DeliveryPlan::bounced(Reason::NoAccount),
-        Recipient::Account { sessions, address: Address::Bare } => {
+        Recipient::Account { sessions, address: Address::Bare, .. } => {
             to_bare(message_type, classification, sessions, Reason::NobodyAvailable)
         }
         // RFC 6121 §8.5.3.1: whatever its type and priority.
-        Recipient::Account { sessions, address: Address::Session(index) } if index < sessions.len() => {
+        Recipient::Account { sessions, address: Address::Session(index), .. } if index < sessions.len() => {
             DeliveryPlan::to(SmallVec::from_slice(&[index]), Reason::FullAddress)
         }
-        Recipient::Account { sessions, address: Address::Session(_) | Address::NoSession } => {
+        Recipient::Account { sessions, address: Address::Session(_) | Address::NoSession, .. } => {
             to_gone_resource(message_type, classification, sessions)
         }
+    }
+}
+
+/// What becomes of a message in its sender's own account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentPlan {
+    /// Indices of the sessions that get a copy marked as sent (XEP-0280).
+    pub carbons: SmallVec<[usize; 4]>,
+    /// Whether it goes to the sender's archive.
+    pub archive: Archive,
+}
+
+/// Decides what a message means to its sender's own account. `sender` is the index of the session that sent it.
+pub fn plan_sent(
+    message_type: MessageType,
+    classification: Classification,
+    sessions: &[SessionState],
+    sender: Option<usize>,
+    archiving: Archiving,
+) -> SentPlan {
+    let _ = (message_type, classification, sessions, sender, archiving);
+    SentPlan { carbons: SmallVec::new(), archive: Archive::Skipped }
+}
+
+/// What becomes of a message that a session was given and never acknowledged, when the session is gone for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LeftoverPlan {
+    /// These sessions get it.
+    Deliver(SmallVec<[usize; 4]>),
+    /// It is kept for whoever comes first.
+    Offline,
+    /// Its sender gets this error.
+    Bounce(StanzaCondition),
+    /// It ends here: others have it, or it is worth nothing any more.
+    Nothing,
+}
+
+/// Whether other sessions were given a message too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// They were.
+    Served,
+    /// Nobody else was.
+    None,
+}
+
+/// Decides what becomes of a message that an ended session leaves behind (XEP-0198 §5, cross-feature rule 4): never an
+/// error for what is archived. `sessions` are those that are left.
+pub fn plan_leftover(
+    message_type: MessageType,
+    classification: Classification,
+    archive: Archive,
+    others: Others,
+    sessions: &[SessionState],
+) -> LeftoverPlan {
+    let _ = (archive, others);
+    let plan = to_bare(message_type, classification, sessions, Reason::NobodyAvailable);
+    match plan {
+        DeliveryPlan { deliver, .. } if !deliver.is_empty() => LeftoverPlan::Deliver(deliver),
+        DeliveryPlan { kept: Kept::Offline, .. } => LeftoverPlan::Offline,
+        DeliveryPlan { bounce: Some(condition), .. } => LeftoverPlan::Bounce(condition),
+        _ => LeftoverPlan::Nothing,
     }
 }
 
@@ -226,7 +360,7 @@ pub fn plan_presence(presence_type: PresenceType, recipient: Recipient<'_>) -> P
         ) => PresencePlan::Act(Reason::ServerActs),
         (
             PresenceType::Available | PresenceType::Unavailable | PresenceType::Error,
-            Recipient::Account { sessions, address },
+            Recipient::Account { sessions, address, .. },
         ) => match address {
             // §8.5.3.1
             Address::Session(index) if index < sessions.len() => {
@@ -275,7 +409,7 @@ pub fn plan_iq(iq_type: IqType, origin: IqOrigin, recipient: Recipient<'_>) -> I
             unanswered(Reason::ServerOnly)
         }
         // §8.5.3.1
-        Recipient::Account { sessions, address: Address::Session(index) } if index < sessions.len() => {
+        Recipient::Account { sessions, address: Address::Session(index), .. } if index < sessions.len() => {
             IqPlan::Deliver(index, Reason::FullAddress)
         }
         // §8.5.3.2.3

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
 use stonechat_im::classify::{Classification, Content, IqOrigin};
-use stonechat_im::plan::{Address, Kept, Recipient, plan};
+use stonechat_im::plan::{Address, Archiving, Kept, Recipient, plan};
 use stonechat_stanza::{IqType, MessageType, Stanza, StanzaCondition, ns};
 use stonechat_xml::Element;
 
@@ -23,7 +23,7 @@ fn composing() -> Element {
 /// The plan for an account that is away.
 fn away(message_type: MessageType, payload: impl IntoIterator<Item = Element>) -> (Kept, Option<StanzaCondition>) {
     let message = Stanza::message(message_type, payload);
-    let recipient = Recipient::Account { sessions: &[], address: Address::Bare };
+    let recipient = Recipient::Account { sessions: &[], address: Address::Bare, archiving: Archiving::Off };
     let plan = plan(message_type, Classification::of(&message), recipient);
     (plan.kept, plan.bounce)
 }

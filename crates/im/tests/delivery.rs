@@ -6,14 +6,15 @@ use proptest::prelude::*;
 use smallvec::SmallVec;
 use stonechat_im::classify::{Classification, Content, Hints, IqOrigin};
 use stonechat_im::plan::{
-    Address, DeliveryPlan, IqPlan, Kept, PresencePlan, Reason, Recipient, SessionState, plan, plan_iq, plan_presence,
+    Address, Archiving, Carbons, Counting, DeliveryPlan, IqPlan, Kept, PresencePlan, Reason, Recipient, SessionState,
+    plan, plan_iq, plan_presence,
 };
 use stonechat_stanza::{IqType, MessageType, PresenceType, StanzaCondition};
 
 const fn available(priority: i8) -> SessionState {
-    SessionState { priority: Some(priority) }
+    SessionState { priority: Some(priority), carbons: Carbons::Disabled, counting: Counting::No }
 }
-const CONNECTED: SessionState = SessionState { priority: None };
+const CONNECTED: SessionState = SessionState { priority: None, carbons: Carbons::Disabled, counting: Counting::No };
 
 /// The conditions of the table.
 const NO_RESOURCE: &[SessionState] = &[];
@@ -48,7 +49,7 @@ fn cell(plan: &DeliveryPlan) -> Cell {
 }
 
 fn account(sessions: &[SessionState], address: Address) -> Recipient<'_> {
-    Recipient::Account { sessions, address }
+    Recipient::Account { sessions, address, archiving: Archiving::Off }
 }
 
 macro_rules! cells {
@@ -379,7 +380,7 @@ proptest! {
         priorities in proptest::collection::vec(proptest::option::of(any::<i8>()), 0..8),
         address in prop_oneof![Just(Address::Bare), Just(Address::NoSession), (0usize..10).prop_map(Address::Session)],
     ) {
-        let sessions: Vec<SessionState> = priorities.into_iter().map(|priority| SessionState { priority }).collect();
+        let sessions: Vec<SessionState> = priorities.into_iter().map(|priority| SessionState { priority, ..CONNECTED }).collect();
         let plan = plan(message_type, classification, account(&sessions, address));
         let outcomes = [!plan.deliver.is_empty(), plan.kept == Kept::Offline, plan.bounce.is_some()];
         prop_assert!(outcomes.into_iter().filter(|outcome| *outcome).count() <= 1, "{plan:?}");

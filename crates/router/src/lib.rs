@@ -38,7 +38,7 @@ pub use hosts::Hosts;
 pub use inspect::{Killed, SessionView};
 pub use outbox::{Delivery, Outbox, Pushed, Turn};
 pub use registry::{DoubleClaim, Registry};
-pub use remote::{NoRemote, Remote};
+pub use remote::{NoRemote, Outward, Record, Remote};
 pub use router::{Parts, Router};
 pub use session::{ClientSession, Commits, SessionFacts, SessionId};
 pub use settings::{OfflineLimits, RegistrationMode, Settings};

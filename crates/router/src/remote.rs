@@ -3,14 +3,45 @@
 use crate::Router;
 use stonechat_jid::Domain;
 use stonechat_stanza::Stanza;
+use stonechat_store::OutgoingId;
+use tokio::sync::oneshot;
+
+/// A stanza on its way to another domain.
+#[derive(Debug)]
+pub struct Outward {
+    /// The stanza.
+    pub stanza: Stanza,
+    /// What is kept of it.
+    pub record: Record,
+}
+
+/// What is kept of a stanza on its way out, so that the death of the server does not lose what was acknowledged (P1).
+#[derive(Debug)]
+pub enum Record {
+    /// Nothing: nobody was told that it is safe.
+    Unkept,
+    /// It is being written, and must not leave before that. The number comes when it is; when the sender goes without one,
+    /// the write failed, its sender has been told, and it must not leave at all.
+    Pending(oneshot::Receiver<OutgoingId>),
+    /// It is written under this number.
+    Kept(OutgoingId),
+}
+
+impl Outward {
+    /// A stanza of which nothing is kept.
+    pub fn unkept(stanza: Stanza) -> Outward {
+        Outward { stanza, record: Record::Unkept }
+    }
+}
 
 /// Takes stanzas for domains that are not ours. Implemented by the federation crate.
 ///
 /// It answers for each stanza it takes: delivered, or bounced to its sender exactly once through
-/// [`Router::accept_bounce`]. It never blocks; a full queue is a bounce.
+/// [`Router::accept_bounce`]; then [`Router::outgoing_settled`] for what is kept. It never blocks; a full queue is a bounce.
+/// Stanzas of one pair of domains leave in the order in which they were taken, whatever is kept of them.
 pub trait Remote: Send + Sync + 'static {
     /// Takes a stanza whose `from` is at a local domain and whose `to` is at `remote`.
-    fn send(&self, router: &Router, local: Domain, remote: Domain, stanza: Stanza);
+    fn send(&self, router: &Router, local: Domain, remote: Domain, outward: Outward);
 }
 
 /// A server that does not federate: everything bounces with `remote-server-not-found`.
@@ -18,7 +49,17 @@ pub trait Remote: Send + Sync + 'static {
 pub struct NoRemote;
 
 impl Remote for NoRemote {
-    fn send(&self, router: &Router, _local: Domain, _remote: Domain, stanza: Stanza) {
-        router.accept_bounce(&stanza, &stonechat_stanza::StanzaCondition::RemoteServerNotFound.into());
+    fn send(&self, router: &Router, _local: Domain, _remote: Domain, outward: Outward) {
+        router.accept_bounce(&outward.stanza, &stonechat_stanza::StanzaCondition::RemoteServerNotFound.into());
+        if let Record::Kept(id) = outward.record {
+            router.outgoing_settled(id);
+        }
+    }
+}
+
+impl Router {
+    /// A kept stanza was delivered, or its sender was told that it was not: nothing is kept of it any more.
+    pub fn outgoing_settled(&self, id: OutgoingId) {
+        let _ = id;
     }
 }

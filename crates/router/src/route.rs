@@ -6,12 +6,14 @@
 use crate::account::{Cell, Load, Loaded, Overfull, Session, State};
 use crate::effects::Effects;
 use crate::presence::InboundPresence;
-use crate::{Commits, Delivery, Outbox, Pushed, Router, SessionId, Turn};
+use crate::{Commits, Delivery, Outbox, Outward, Pushed, Router, SessionId, Turn};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use stonechat_im::classify::{Classification, IqOrigin, message_type};
-use stonechat_im::plan::{Address, DeliveryPlan, IqPlan, Kept, Recipient, SessionState, plan, plan_iq};
+use stonechat_im::plan::{
+    Address, Archiving, Carbons, Counting, DeliveryPlan, IqPlan, Kept, Recipient, SessionState, plan, plan_iq,
+};
 use stonechat_jid::{BareJid, FullJid};
 use stonechat_stanza::{IqType, Kind, Stanza, StanzaCondition, StanzaError, StanzaType};
 use stonechat_store::{AccountId, OfflineStored};
@@ -162,7 +164,7 @@ impl Router {
             let remote = to.to_domain();
             if let Some(from) = stanza.from().filter(|from| self.serves_address(from)) {
                 let local = from.to_domain();
-                self.inner.remote.send(self, local, remote, stanza);
+                self.inner.remote.send(self, local, remote, Outward::unkept(stanza));
             } else {
                 // Never relayed between two other servers.
                 debug!(event = "route.not_relayed", "a stanza between two remote domains was dropped");
@@ -275,7 +277,11 @@ impl Router {
 fn session_states(sessions: &[Session]) -> SmallVec<[SessionState; 4]> {
     sessions
         .iter()
-        .map(|session| SessionState { priority: session.presence.as_ref().map(|_| session.priority) })
+        .map(|session| SessionState {
+            priority: session.presence.as_ref().map(|_| session.priority),
+            carbons: Carbons::Disabled,
+            counting: Counting::No,
+        })
         .collect()
 }
 
@@ -303,7 +309,7 @@ fn deliver_message(
     // A session whose connection turns out to have ended, or that reads too slowly, is planned without.
     for _ in 0..=states.len() {
         let recipient = match id {
-            Some(_) => Recipient::Account { sessions: &states, address },
+            Some(_) => Recipient::Account { sessions: &states, address, archiving: Archiving::Off },
             None => Recipient::Absent,
         };
         let decision: DeliveryPlan = plan(kind, classification, recipient);
@@ -363,6 +369,7 @@ pub(crate) fn planned<T>(state: &State, stanza: &Stanza, ask: impl FnOnce(Recipi
         Some(_) => ask(Recipient::Account {
             sessions: &session_states(&state.sessions),
             address: address_of(&state.sessions, stanza),
+            archiving: Archiving::Off,
         }),
         None => ask(Recipient::Absent),
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use stonechat_jid::Domain;
-use stonechat_router::{Remote, Router};
+use stonechat_router::{Outward, Remote, Router};
 use stonechat_stanza::{IqType, Stanza, StanzaCondition, ns};
 use stonechat_stream::s2s_out::{self, Question};
 use stonechat_stream::{Dialback, DialbackSecret, Random, S2sPolicy};
@@ -192,7 +192,8 @@ impl Federation {
 }
 
 impl Remote for Federation {
-    fn send(&self, router: &Router, local: Domain, remote: Domain, stanza: Stanza) {
+    fn send(&self, router: &Router, local: Domain, remote: Domain, outward: Outward) {
+        let stanza = outward.stanza;
         let link = {
             let mut links = self.inner.links.lock().unwrap_or_else(PoisonError::into_inner);
             let key = (local, remote);

@@ -11,19 +11,32 @@
 //! Deliberately absent: protocol rules. A backend knows neither what a subscription means nor who may read what.
 
 mod accounts;
+mod archive;
+mod devices;
 mod error;
+mod lists;
 pub mod memory;
 mod offline;
+mod outgoing;
 mod rosters;
 mod secrets;
+mod sessions;
 pub mod suite;
 mod xml;
 
 pub use accounts::{Account, AccountId, AccountState, Accounts, NewAccount};
+pub use archive::{
+    ArchiveFilter, ArchiveId, ArchivePage, ArchivePosition, ArchiveRow, ArchivedMessage, Archives, Half, Mark,
+    Recorded, Reference, Repeatable, Words,
+};
+pub use devices::{Device, Devices, StoredToken};
 pub use error::{Error, Result};
+pub use lists::{BlockLists, PushRegistration, PushRegistrations};
 pub use offline::{Offline, OfflineId, OfflineMessage, OfflineStored};
+pub use outgoing::{Outgoing, OutgoingId, OutgoingMessage, OutgoingRow};
 pub use rosters::{ROSTER_REMOVALS_KEPT, RosterRecord, Rosters, StoredRoster, StoredSubscription};
 pub use secrets::Secrets;
+pub use sessions::{Holder, Others, SavedSession, Sessions, SmId, SpoolRow};
 pub use xml::{AccountXml, XmlKind};
 
 use std::future::Future;

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain, Level};
 use stonechat_router::{
-    ClientSession, Clock, Commits, Delivery, Hosts, Outbox, Parts, Pushed, Random, Registrar, Registry, Remote, Router,
-    SessionFacts, Settings, Turn,
+    ClientSession, Clock, Commits, Delivery, Hosts, Outbox, Outward, Parts, Pushed, Random, Registrar, Registry,
+    Remote, Router, SessionFacts, Settings, Turn,
 };
 use stonechat_sasl::{Credentials, prepare_password};
 use stonechat_stanza::{Stanza, StreamError};
@@ -135,7 +135,8 @@ impl Outbox for Inbox {
 struct Elsewhere(Arc<Inbox>);
 
 impl Remote for Elsewhere {
-    fn send(&self, _router: &Router, _local: Domain, _remote: Domain, stanza: Stanza) {
+    fn send(&self, _router: &Router, _local: Domain, _remote: Domain, outward: Outward) {
+        let stanza = outward.stanza;
         self.0.add(Event::Stanza(stanza));
     }
 }

@@ -1,0 +1,65 @@
+//! Devices of an account, known by the id of their user agent (XEP-0388 §2.2), and their tokens (XEP-0484).
+//!
+//! A token is derived from a secret of the server and what is kept here, so that the data alone lets nobody in.
+
+use crate::{AccountId, Pending};
+
+/// A token as it is kept.
+#[derive(Clone, PartialEq, Eq)]
+pub struct StoredToken {
+    /// What the token is derived from, beside the server's secret.
+    pub seed: [u8; 16],
+    /// The mechanism it was issued for, as in `HT-SHA-256-EXPR`.
+    pub mechanism: String,
+    /// Seconds since the Unix epoch.
+    pub issued: u64,
+    /// Seconds since the Unix epoch.
+    pub expires: u64,
+    /// The last count it was used with; 0 for none (XEP-0484 §3.3).
+    pub count: u64,
+}
+
+impl std::fmt::Debug for StoredToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoredToken")
+            .field("mechanism", &self.mechanism)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// The id of its user agent, as the client gave it.
+    pub id: String,
+    /// The software's name, when it said.
+    pub software: Option<String>,
+    /// The device's name, when it said.
+    pub name: Option<String>,
+    /// The mechanism of its last log-in.
+    pub mechanism: String,
+    /// Seconds since the Unix epoch.
+    pub first_seen: u64,
+    /// Seconds since the Unix epoch.
+    pub last_seen: u64,
+    /// Tokens that are valid: the one in use, and the one issued last while it was not used yet. Two at most.
+    pub tokens: Vec<StoredToken>,
+}
+
+/// Storage of devices.
+pub trait Devices {
+    /// All devices of an account.
+    fn devices(&self, account: AccountId) -> Pending<Vec<Device>>;
+    /// One.
+    fn device(&self, account: AccountId, id: &str) -> Pending<Option<Device>>;
+    /// Inserts or replaces one; when there would be more than `most`, the one seen longest ago goes.
+    fn put_device(&self, account: AccountId, device: Device, most: usize) -> Pending<()>;
+    /// Notes that a token was used with this count: `true` when the count is higher than the one before (or both are 0), and
+    /// then every other token of the device that was issued before this one goes.
+    fn use_token(&self, account: AccountId, device: &str, seed: [u8; 16], count: u64) -> Pending<bool>;
+    /// Removes a device and its tokens. `NotFound` when it is not there.
+    fn remove_device(&self, account: AccountId, id: &str) -> Pending<()>;
+    /// Removes the tokens of every device: the password was changed.
+    fn remove_tokens(&self, account: AccountId) -> Pending<()>;
+}
