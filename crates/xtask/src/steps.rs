@@ -1,5 +1,6 @@
 //! What the commands run, and what they say at the end.
 
+use crate::abuse;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -122,6 +123,20 @@ pub(crate) fn test(arguments: &[String]) -> ExitCode {
 fn is_root_on_debian() -> bool {
     let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n"));
     root && Path::new("/etc/debian_version").exists()
+}
+
+/// Writes the column of tests in the list of abuse cases anew.
+pub(crate) fn abuse_cases() -> ExitCode {
+    let list = root().join(abuse::LIST);
+    let tests = abuse::find(&root(), &crate::tidy::tracked(&root()));
+    let written = std::fs::read_to_string(&list).and_then(|text| std::fs::write(&list, abuse::rewrite(&text, &tests)));
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}: {error}", list.display());
+            ExitCode::FAILURE
+        }
+    }
 }
 
 pub(crate) fn bench_peers(arguments: &[String]) -> ExitCode {

@@ -1,5 +1,7 @@
-//! What the house plan makes law: which crate may use which, how long a file may be, that each module says what it is.
+//! What the house plan makes law: which crate may use which, how long a file may be, that each module says what it is,
+//! that the list of abuse cases is true.
 
+use crate::abuse;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -75,11 +77,17 @@ pub(crate) fn run() -> Result<(), Vec<String>> {
     for package in &metadata.packages {
         layers(package, &mut findings);
     }
-    for tracked in tracked(&metadata.workspace_root) {
-        top_level(&tracked, &mut findings);
+    let root = &metadata.workspace_root;
+    let files = tracked(root);
+    for tracked in &files {
+        top_level(tracked, &mut findings);
         if tracked.ends_with(".rs") {
-            source(&metadata.workspace_root, &tracked, &mut findings);
+            source(root, tracked, &mut findings);
         }
+    }
+    match std::fs::read_to_string(root.join(abuse::LIST)) {
+        Ok(list) => abuse::check(&list, &abuse::find(root, &files), &mut findings),
+        Err(error) => findings.push(format!("{}: {error}", abuse::LIST)),
     }
     if findings.is_empty() { Ok(()) } else { Err(findings) }
 }
@@ -112,9 +120,9 @@ fn layers(package: &Package, findings: &mut Vec<String>) {
     }
 }
 
-fn tracked(root: &Path) -> Vec<String> {
+pub(crate) fn tracked(root: &Path) -> Vec<String> {
     Command::new("git")
-        .args(["ls-files"])
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
         .current_dir(root)
         .output()
         .map(|output| String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect())
