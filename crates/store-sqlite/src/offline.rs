@@ -77,7 +77,12 @@ impl Offline for SqliteStore {
             let after = after.map_or(i64::MIN, |after| after.0);
             let rows = statement
                 .query_map(params![id.0, after, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-                    Ok(OfflineMessage { id: OfflineId(row.get(0)?), at: unsigned(row.get(1)?), stanza: row.get(2)? })
+                    Ok(OfflineMessage {
+                        id: OfflineId(row.get(0)?),
+                        at: unsigned(row.get(1)?),
+                        stanza: row.get(2)?,
+                        archive: None,
+                    })
                 })
                 .map_err(sql)?;
             rows.collect::<rusqlite::Result<_>>().map_err(sql)

@@ -87,11 +87,14 @@ pub struct ArchiveRow {
 /// What one account keeps of one message: written in one commit, or not at all.
 #[derive(Clone, Debug, Default)]
 pub struct Half {
+    /// When the message was accepted: milliseconds since the Unix epoch. Its mark and its count are as old.
+    pub at: u64,
     /// Its archive's row.
     pub archive: Option<ArchiveRow>,
     /// Rows of its spool: one for whoever comes first, or one for each session that was given it and counts.
     pub spool: Vec<SpoolRow>,
-    /// The mark of a message that is not archived here but must be recognised when it is sent again.
+    /// The mark of a message that is not archived here but must be recognised when it is sent again. One that is not
+    /// [`Repeatable::Recognised`] serves nothing here and is not kept.
     pub mark: Option<Mark>,
     /// How many stanzas of the sending stream have been handled with this one (XEP-0198).
     pub counted: Option<(SmId, u32)>,
@@ -132,7 +135,8 @@ pub struct ArchiveFilter {
     pub before_id: Option<ArchiveId>,
     /// Only these, when there are any (`ids`).
     pub ids: Vec<ArchiveId>,
-    /// Only with all of these words (XEP-0431), in whatever order.
+    /// Only with all of these words (XEP-0431), in whatever order. A text without a word in it leaves nothing. See
+    /// [`crate::words`].
     pub words: Option<String>,
 }
 
@@ -163,7 +167,9 @@ pub type Words = fn(&[u8]) -> Option<String>;
 
 /// Storage of archives.
 pub trait Archives {
-    /// Writes a half: the one write on the path of a message.
+    /// Writes a half: the one write on the path of a message. `limits` are the messages and the bytes the account's whole
+    /// spool may have: spool rows that would pass them are refused, all of them or none, and everything else is committed.
+    /// `NotFound` for an account that is not there, `Conflict` for an archive id that is taken: then nothing is.
     fn record(&self, account: AccountId, half: Half, limits: (u64, u64)) -> Pending<Recorded>;
     /// A page of at most `limit` messages. `NotFound` when an id in the position, in `after_id`, `before_id` or `ids` is not
     /// in the archive.
@@ -175,12 +181,12 @@ pub trait Archives {
         limit: usize,
         words: Words,
     ) -> Pending<ArchivePage>;
-    /// How many messages the filter leaves.
+    /// How many messages the filter leaves. `NotFound` as for a page.
     fn count_archive(&self, account: AccountId, filter: ArchiveFilter, words: Words) -> Pending<u64>;
     /// The first and the last id.
     fn archive_bounds(&self, account: AccountId) -> Pending<Option<(ArchiveId, ArchiveId)>>;
-    /// Marks of the newest `limit` messages that were recorded for the account and are recognised when sent again, archived
-    /// or not, newest first.
+    /// Marks that are recognised when sent again, newest first, `limit` at most: those among the newest `limit` messages of
+    /// the archive, and the newest of those that have no message there.
     fn recent_marks(&self, account: AccountId, limit: usize) -> Pending<Vec<Reference>>;
     /// Replaces the stanza of the newest archived message of this reference in the conversation with `with` (XEP-0424); its
     /// id stays, its words are forgotten, and copies of it in the spool are replaced too. `None` when there is none.
@@ -191,7 +197,11 @@ pub trait Archives {
         reference: Reference,
         stanza: Vec<u8>,
     ) -> Pending<Option<ArchiveId>>;
-    /// Removes what was archived before `before`, at most `limit` messages of all accounts together, and old marks and
-    /// counts; how many went. Called again while it returns `limit`.
+    /// Removes what was archived before `before`, at most `limit` messages of all accounts together; how many went. Called
+    /// again while it returns `limit`. The spool keeps its copies.
     fn expire_archive(&self, before: ArchiveId, limit: usize) -> Pending<u64>;
+    /// Removes marks without a message in the archive, and counts of sessions, that were last written before `before`
+    /// (milliseconds since the Unix epoch), at most `limit` of all accounts together; how many went. Called again while it
+    /// returns `limit`. How long they serve has nothing to do with how long archives are kept.
+    fn expire_marks(&self, before: u64, limit: usize) -> Pending<u64>;
 }

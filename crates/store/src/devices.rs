@@ -43,20 +43,22 @@ pub struct Device {
     pub first_seen: u64,
     /// Seconds since the Unix epoch.
     pub last_seen: u64,
-    /// Tokens that are valid: the one in use, and the one issued last while it was not used yet. Two at most.
+    /// Tokens that are valid, in the order in which they were issued: the one in use, and the one issued last while it was not
+    /// used yet. Two at most.
     pub tokens: Vec<StoredToken>,
 }
 
 /// Storage of devices.
 pub trait Devices {
-    /// All devices of an account.
+    /// All devices of an account, the one seen last first.
     fn devices(&self, account: AccountId) -> Pending<Vec<Device>>;
     /// One.
     fn device(&self, account: AccountId, id: &str) -> Pending<Option<Device>>;
-    /// Inserts or replaces one; when there would be more than `most`, the one seen longest ago goes.
+    /// Inserts or replaces one, with its tokens; when there would be more than `most`, of the others the one seen longest ago
+    /// goes.
     fn put_device(&self, account: AccountId, device: Device, most: usize) -> Pending<()>;
     /// Notes that a token was used with this count: `true` when the count is higher than the one before (or both are 0), and
-    /// then every other token of the device that was issued before this one goes.
+    /// then every other token of the device that was issued before this one goes. `NotFound` for a token that is not there.
     fn use_token(&self, account: AccountId, device: &str, seed: [u8; 16], count: u64) -> Pending<bool>;
     /// Removes a device and its tokens. `NotFound` when it is not there.
     fn remove_device(&self, account: AccountId, id: &str) -> Pending<()>;

@@ -22,6 +22,7 @@ mod rosters;
 mod secrets;
 mod sessions;
 pub mod suite;
+pub mod words;
 mod xml;
 
 pub use accounts::{Account, AccountId, AccountState, Accounts, NewAccount};

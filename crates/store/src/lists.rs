@@ -18,15 +18,16 @@ pub struct PushRegistration {
 
 /// Storage of block lists.
 pub trait BlockLists {
-    /// The whole list.
+    /// The whole list, in the order of the addresses.
     fn blocked(&self, account: AccountId) -> Pending<Vec<Jid>>;
-    /// Adds and removes entries in one commit. `Full` when there would be more than `most`.
+    /// Removes and adds entries, in this order and in one commit; what is there already or is not there is no error. `Full`
+    /// when the list would grow beyond `most`: then nothing changes.
     fn change_blocked(&self, account: AccountId, add: Vec<Jid>, remove: Vec<Jid>, most: usize) -> Pending<()>;
 }
 
 /// Storage of push registrations.
 pub trait PushRegistrations {
-    /// All of an account.
+    /// All of an account, in the order of services and nodes.
     fn push_registrations(&self, account: AccountId) -> Pending<Vec<PushRegistration>>;
     /// Adds one, replacing that of the same service and node. `Full` when there would be more than `most`.
     fn put_push(&self, account: AccountId, registration: PushRegistration, most: usize) -> Pending<()>;

@@ -1,6 +1,6 @@
-//! Messages for those who are away (XEP-0160).
+//! Messages for those who are away (XEP-0160): the spool, as far as it is nobody's yet.
 
-use crate::{AccountId, Pending};
+use crate::{AccountId, ArchiveId, Pending};
 
 /// Grows with each stored message; the order of delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,20 +15,24 @@ pub struct OfflineMessage {
     pub at: u64,
     /// The stanza as XML that stands by itself (`Stanza::to_xml`).
     pub stanza: Vec<u8>,
+    /// Its row in the account's archive, when it was archived.
+    pub archive: Option<ArchiveId>,
 }
 
 /// What became of a message to be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OfflineStored {
-    /// Committed.
+    /// Committed; of several that were kept at once the first.
     Stored(OfflineId),
     /// The account is at its bound; nothing was written.
     Full,
 }
 
-/// Storage of messages for those who are away.
+/// Storage of messages for those who are away: the rows of the spool that are [`crate::Holder::Anybody`]'s. Those that a
+/// session holds are seen by [`crate::Sessions`] only, but count for the bounds.
 pub trait Offline {
-    /// Keeps a message unless the account would pass `max_messages` or `max_bytes`.
+    /// Keeps a message unless the account would pass `max_messages` or `max_bytes`: what [`crate::Archives::record`] does
+    /// with a half of one spool row.
     fn append_offline(
         &self,
         id: AccountId,

@@ -29,10 +29,10 @@ pub struct OutgoingMessage {
     pub row: OutgoingRow,
 }
 
-/// Storage of messages on their way out. They are written by [`crate::Archives::record`].
+/// Storage of messages on their way out. They are written by [`crate::Archives::record`], and go with their account.
 pub trait Outgoing {
     /// The oldest behind `after`, at most `limit`: read once at the start.
     fn outgoing(&self, after: Option<OutgoingId>, limit: usize) -> Pending<Vec<OutgoingMessage>>;
-    /// Removes what was delivered or answered.
+    /// Removes what was delivered or answered. Numbers that are not there are no error.
     fn remove_outgoing(&self, ids: Vec<OutgoingId>) -> Pending<()>;
 }

@@ -89,18 +89,20 @@ pub struct SavedSession {
 pub trait Sessions {
     /// Saves the sessions of an account at an orderly end, replacing what was saved before.
     fn save_sessions(&self, account: AccountId, sessions: Vec<SavedSession>) -> Pending<()>;
-    /// Takes the saved sessions of an account out.
+    /// Takes the saved sessions of an account out, in the order in which they were given.
     fn take_sessions(&self, account: AccountId) -> Pending<Vec<SavedSession>>;
-    /// The addresses' accounts that have saved sessions.
+    /// The addresses of the accounts that have saved sessions.
     fn accounts_with_sessions(&self) -> Pending<Vec<stonechat_jid::BareJid>>;
     /// How many stanzas of a session's stream were handled, as committed with the last message of it.
     fn committed_count(&self, account: AccountId, id: SmId) -> Pending<Option<u32>>;
+    /// Sessions that hold spooled messages, in the order of the oldest message of each: after a kill nobody else knows them.
+    fn spool_holders(&self, account: AccountId) -> Pending<Vec<SmId>>;
     /// Removes what a session acknowledged: its spooled messages with numbers up to `number`.
     fn acknowledge_spool(&self, account: AccountId, id: SmId, number: u64) -> Pending<()>;
-    /// Gives spooled messages of nobody, oldest first and up to `up_to`, to a session: the first becomes its stanza `number`, the
-    /// next the one after that. Messages of sessions in between are left alone.
+    /// Gives spooled messages of nobody, oldest first and up to `up_to`, to a session, which alone has them: the first becomes
+    /// its stanza `number`, the next the one after that. Messages of sessions in between are left alone.
     fn give_spool(&self, account: AccountId, up_to: OfflineId, id: SmId, number: u64) -> Pending<()>;
-    /// The session is gone for good: what it held and did not acknowledge is anybody's again, but for what others got too when
-    /// `keep` is [`Others::None`]. Its count is forgotten.
+    /// The session is gone for good: what it held and did not acknowledge is anybody's again, at its old place, but for what
+    /// others got too when `keep` is [`Others::None`]. Its count is forgotten.
     fn release_spool(&self, account: AccountId, id: SmId, keep: Others) -> Pending<()>;
 }

@@ -1,15 +1,23 @@
 //! A store that keeps everything in memory: for tests of what stands on a store, and as the plainest statement of what
 //! the traits ask for.
 //!
-//! Every future it returns is ready at once. Deliberately absent: durability, and speed with large rosters or queues.
+//! Every future it returns is ready at once. Deliberately absent: durability, and speed with large rosters, queues or archives.
+
+mod archive;
+mod devices;
+mod lists;
+mod spool;
 
 use crate::{
-    Account, AccountId, AccountState, AccountXml, Accounts, Error, NewAccount, Offline, OfflineId, OfflineMessage,
-    OfflineStored, Pending, ROSTER_REMOVALS_KEPT, Result, RosterRecord, Rosters, Secrets, Store, StoredRoster, XmlKind,
+    Account, AccountId, AccountState, Accounts, Device, Error, NewAccount, OutgoingId, OutgoingMessage, Pending,
+    PushRegistration, ROSTER_REMOVALS_KEPT, Result, RosterRecord, Rosters, SavedSession, Secrets, Store, StoredRoster,
+    XmlKind,
 };
-use std::collections::{BTreeMap, HashMap};
+use archive::Archive;
+use spool::Spool;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use stonechat_jid::BareJid;
+use stonechat_jid::{BareJid, Jid};
 use stonechat_sasl::Credentials;
 
 /// The store. See the module.
@@ -27,15 +35,37 @@ struct State {
     /// Names that were deleted, and when.
     tombstones: HashMap<BareJid, u64>,
     secrets: HashMap<String, [u8; 32]>,
+    last_outgoing: i64,
+    outgoing: BTreeMap<OutgoingId, OutgoingMessage>,
 }
 
 /// An account, and all that goes with it.
 struct Kept {
     account: Account,
     roster: StoredRoster,
-    offline: Vec<OfflineMessage>,
-    last_offline: i64,
     documents: HashMap<(XmlKind, String), Vec<u8>>,
+    archive: Archive,
+    spool: Spool,
+    sessions: Vec<SavedSession>,
+    blocked: BTreeSet<Jid>,
+    push: BTreeMap<(Jid, String), PushRegistration>,
+    devices: Vec<Device>,
+}
+
+impl Kept {
+    fn new(account: Account) -> Kept {
+        Kept {
+            account,
+            roster: StoredRoster::default(),
+            documents: HashMap::new(),
+            archive: Archive::default(),
+            spool: Spool::default(),
+            sessions: Vec::new(),
+            blocked: BTreeSet::new(),
+            push: BTreeMap::new(),
+            devices: Vec::new(),
+        }
+    }
 }
 
 impl MemoryStore {
@@ -64,8 +94,13 @@ impl MemoryStore {
     }
 
     fn read<T: Send + 'static>(&self, work: impl FnOnce(&State) -> T) -> Pending<T> {
+        self.look(|state| Ok(work(state)))
+    }
+
+    /// A read that may fail.
+    fn look<T: Send + 'static>(&self, work: impl FnOnce(&State) -> Result<T>) -> Pending<T> {
         let state = self.state();
-        let result = if state.closed { Err(Error::Closed) } else { Ok(work(&state)) };
+        let result = if state.closed { Err(Error::Closed) } else { work(&state) };
         Box::pin(std::future::ready(result))
     }
 }
@@ -100,14 +135,7 @@ impl Accounts for MemoryStore {
                 created: account.now,
                 last_activity: None,
             };
-            let kept = Kept {
-                account,
-                roster: StoredRoster::default(),
-                offline: Vec::new(),
-                last_offline: 0,
-                documents: HashMap::new(),
-            };
-            state.accounts.insert(id, kept);
+            state.accounts.insert(id, Kept::new(account));
             Ok(id)
         })
     }
@@ -159,6 +187,7 @@ impl Accounts for MemoryStore {
     fn delete_account(&self, id: AccountId, now: u64) -> Pending<()> {
         self.write(|state| {
             let kept = state.accounts.remove(&id).ok_or(Error::NotFound)?;
+            state.outgoing.retain(|_, message| message.account != id);
             state.tombstones.insert(kept.account.jid, now);
             Ok(())
         })
@@ -202,83 +231,6 @@ impl Rosters for MemoryStore {
     }
 }
 
-impl Offline for MemoryStore {
-    fn append_offline(
-        &self,
-        id: AccountId,
-        at: u64,
-        stanza: Vec<u8>,
-        max_messages: u64,
-        max_bytes: u64,
-    ) -> Pending<OfflineStored> {
-        self.write(|state| {
-            let kept = state.kept(id)?;
-            let bytes: usize = kept.offline.iter().map(|message| message.stanza.len()).sum();
-            if kept.offline.len() as u64 >= max_messages || bytes.saturating_add(stanza.len()) as u64 > max_bytes {
-                return Ok(OfflineStored::Full);
-            }
-            kept.last_offline = kept.last_offline.saturating_add(1);
-            let id = OfflineId(kept.last_offline);
-            kept.offline.push(OfflineMessage { id, at, stanza });
-            Ok(OfflineStored::Stored(id))
-        })
-    }
-
-    fn offline(&self, id: AccountId, after: Option<OfflineId>, limit: usize) -> Pending<Vec<OfflineMessage>> {
-        self.read(|state| {
-            let messages = state.accounts.get(&id).map(|kept| kept.offline.as_slice()).unwrap_or_default();
-            let wanted = messages.iter().filter(|message| after.is_none_or(|after| message.id > after));
-            wanted.take(limit).cloned().collect()
-        })
-    }
-
-    fn remove_offline(&self, id: AccountId, up_to: OfflineId) -> Pending<()> {
-        self.write(|state| {
-            if let Some(kept) = state.accounts.get_mut(&id) {
-                kept.offline.retain(|message| message.id > up_to);
-            }
-            Ok(())
-        })
-    }
-
-    fn count_offline(&self, id: AccountId) -> Pending<u64> {
-        self.read(|state| state.accounts.get(&id).map_or(0, |kept| kept.offline.len() as u64))
-    }
-}
-
-impl AccountXml for MemoryStore {
-    fn xml(&self, id: AccountId, kind: XmlKind, key: &str) -> Pending<Option<Vec<u8>>> {
-        self.read(|state| state.accounts.get(&id)?.documents.get(&(kind, key.to_owned())).cloned())
-    }
-
-    fn put_xml(
-        &self,
-        id: AccountId,
-        kind: XmlKind,
-        key: &str,
-        document: Option<Vec<u8>>,
-        max_bytes: u64,
-    ) -> Pending<()> {
-        self.write(|state| {
-            let place = (kind, key.to_owned());
-            let Some(document) = document else {
-                if let Some(kept) = state.accounts.get_mut(&id) {
-                    kept.documents.remove(&place);
-                }
-                return Ok(());
-            };
-            let documents = &mut state.kept(id)?.documents;
-            let others = documents.iter().filter(|(other, _)| other.0 == kind && **other != place);
-            let bytes = others.fold(document.len(), |sum, (_, other)| sum.saturating_add(other.len()));
-            if bytes as u64 > max_bytes {
-                return Err(Error::Full("the account's documents are at their bound".into()));
-            }
-            documents.insert(place, document);
-            Ok(())
-        })
-    }
-}
-
 impl Secrets for MemoryStore {
     fn secret(&self, name: &str, fresh: [u8; 32]) -> Pending<[u8; 32]> {
         self.write(|state| Ok(*state.secrets.entry(name.to_owned()).or_insert(fresh)))
@@ -299,6 +251,7 @@ impl Store for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Offline, OfflineStored};
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
 
