@@ -9,6 +9,7 @@
 pub mod classify;
 pub mod plan;
 pub mod presence;
+pub mod reference;
 pub mod roster;
 pub mod subscription;
 pub mod urgency;

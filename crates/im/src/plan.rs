@@ -1,15 +1,18 @@
 //! The delivery plan (RFC 6121 §8.5): for one stanza and one local recipient, who gets it, whether it is kept, and why.
 //!
-//! This is the only place where that is decided. Issue by issue more reads it: today the router's delivery and the
-//! offline store; archive, carbons and push will read `kept` and `reason` and add what they need here, not elsewhere.
+//! This is the only place where that is decided: delivery, offline store, archive, carbons, push and what is done about
+//! stanzas that an ended session leaves behind read it. What a message is to a person is [`crate::classify`]'s to say.
 //!
 //! Where RFC 6121 leaves a choice, this is ours. A `chat` or `normal` message to the bare address goes to *all* resources
 //! whose priority is not negative (§8.5.2.1.1 (b)): a person's devices agree. What a person wrote and nobody gets is
 //! answered rather than ignored; what is worth nothing later ends in silence.
 //!
+//! A message has two halves, one in the account of each party: [`plan_sent`] decides the sender's, [`plan`] the
+//! recipient's. What somebody sends to the own account has one: [`plan_own`].
+//!
 //! Deliberately absent: blocking and quotas (the caller applies them to the answer), domains, rooms and remote addresses.
 
-use crate::classify::{Classification, Content, IqOrigin};
+use crate::classify::{Classification, Content, IqOrigin, Room};
 use smallvec::SmallVec;
 use stonechat_stanza::{IqType, MessageType, PresenceType, StanzaCondition};
 
@@ -22,6 +25,12 @@ pub struct SessionState {
     pub carbons: Carbons,
     /// Whether it counts what it is sent (XEP-0198): then what it did not acknowledge can be kept for it.
     pub counting: Counting,
+}
+
+impl SessionState {
+    fn is_resumable(&self) -> bool {
+        self.counting == Counting::Resumable
+    }
 }
 
 /// Whether a session asked for copies of what its account sends and receives elsewhere (XEP-0280 §4).
@@ -167,7 +176,8 @@ pub struct DeliveryPlan {
     pub carbons: SmallVec<[usize; 4]>,
     /// Whether it goes to the archive.
     pub archive: Archive,
-    /// Whether devices are to be woken for it.
+    /// Whether devices are to be woken for it: those whose session gets it without looking, and, when it is kept, those that
+    /// have none.
     pub wake: Wake,
     /// Whether it is kept.
     pub kept: Kept,
@@ -197,23 +207,63 @@ impl DeliveryPlan {
     }
 }
 
-/// Decides where a message goes.
+/// Decides where a message of somebody else goes.
 pub fn plan(message_type: MessageType, classification: Classification, recipient: Recipient<'_>) -> DeliveryPlan {
-    match recipient {
+    let (sessions, address, archiving) = match recipient {
         // RFC 6121 §8.5.1: an error for the sender, but never in answer to an error.
-        Recipient::Absent if message_type == MessageType::Error => DeliveryPlan::nothing(Reason::NoAccount),
-        Recipient::Absent => DeliveryPlan::bounced(Reason::NoAccount),
-        Recipient::Account { sessions, address: Address::Bare, .. } => {
-            to_bare(message_type, classification, sessions, Reason::NobodyAvailable)
-        }
+        Recipient::Absent if message_type == MessageType::Error => return DeliveryPlan::nothing(Reason::NoAccount),
+        Recipient::Absent => return DeliveryPlan::bounced(Reason::NoAccount),
+        Recipient::Account { sessions, address, archiving } => (sessions, address, archiving),
+    };
+    let mut plan = match address {
+        Address::Bare => to_bare(message_type, classification, sessions, Reason::NobodyAvailable),
         // RFC 6121 §8.5.3.1: whatever its type and priority.
-        Recipient::Account { sessions, address: Address::Session(index), .. } if index < sessions.len() => {
+        Address::Session(index) if index < sessions.len() => {
             DeliveryPlan::to(SmallVec::from_slice(&[index]), Reason::FullAddress)
         }
-        Recipient::Account { sessions, address: Address::Session(_) | Address::NoSession, .. } => {
-            to_gone_resource(message_type, classification, sessions)
-        }
+        Address::Session(_) | Address::NoSession => to_gone_resource(message_type, classification, sessions),
+    };
+    // XEP-0313 §5.1: what is refused is in no archive; nor does anybody else hear of it.
+    if plan.bounce.is_some() {
+        return plan;
     }
+    plan.archive = archive(message_type, classification, archiving);
+    // XEP-0280 §6.1: a room sends its private messages to each session in it itself.
+    if classification.is_copied(message_type)
+        && classification.room == Room::No
+        && plan.reason != Reason::ErrorToAccount
+    {
+        plan.carbons = copied(sessions, |index| !plan.deliver.contains(&index));
+    }
+    if plan.kept == Kept::Nowhere
+        && plan.archive == Archive::Skipped
+        && classification.is_kept(message_type)
+        && plan.deliver.iter().filter_map(|index| sessions.get(*index)).any(SessionState::is_resumable)
+    {
+        plan.kept = Kept::UntilAcknowledged;
+    }
+    let reached = !plan.deliver.is_empty() || plan.kept == Kept::Offline;
+    if reached && classification.is_waking(message_type) {
+        plan.wake = Wake::Yes;
+    }
+    plan
+}
+
+fn archive(message_type: MessageType, classification: Classification, archiving: Archiving) -> Archive {
+    match archiving {
+        Archiving::On if classification.is_archived(message_type) => Archive::Stored,
+        Archiving::On | Archiving::Off => Archive::Skipped,
+    }
+}
+
+/// XEP-0280 §7, §8: the sessions that asked for copies, available or not, whatever their priority.
+fn copied(sessions: &[SessionState], wanted: impl Fn(usize) -> bool) -> SmallVec<[usize; 4]> {
+    sessions
+        .iter()
+        .enumerate()
+        .filter(|(index, session)| session.carbons == Carbons::Enabled && wanted(*index))
+        .map(|(index, _)| index)
+        .collect()
 }
 
 /// What becomes of a message in its sender's own account.
@@ -225,7 +275,11 @@ pub struct SentPlan {
     pub archive: Archive,
 }
 
-/// Decides what a message means to its sender's own account. `sender` is the index of the session that sent it.
+/// Decides what a message to somebody else means to its sender's own account. `sender` is the index of the session that
+/// sent it.
+///
+/// It is the same whatever becomes of the message later: its sender did send it, sees it on the device that did, and the
+/// others have to agree with that one. An error may come from afar and long afterwards, and is a message of its own.
 pub fn plan_sent(
     message_type: MessageType,
     classification: Classification,
@@ -233,14 +287,43 @@ pub fn plan_sent(
     sender: Option<usize>,
     archiving: Archiving,
 ) -> SentPlan {
-    let _ = (message_type, classification, sessions, sender, archiving);
-    SentPlan { carbons: SmallVec::new(), archive: Archive::Skipped }
+    let carbons = match classification.is_copied(message_type) {
+        true => copied(sessions, |index| Some(index) != sender),
+        false => SmallVec::new(),
+    };
+    SentPlan { carbons, archive: archive(message_type, classification, archiving) }
 }
 
-/// What becomes of a message that a session was given and never acknowledged, when the session is gone for good.
+/// Decides where a message goes that somebody sends to the own account: in place of [`plan_sent`] and [`plan`]. Each
+/// session gets it at most once, be it as a copy, and the archive has it once (XEP-0313 §5.1.1). `sender` is the index of
+/// the session that sent it.
+pub fn plan_own(
+    message_type: MessageType,
+    classification: Classification,
+    sessions: &[SessionState],
+    address: Address,
+    sender: Option<usize>,
+    archiving: Archiving,
+) -> DeliveryPlan {
+    let mut plan = plan(message_type, classification, Recipient::Account { sessions, address, archiving });
+    if plan.bounce.is_some() {
+        let sent = plan_sent(message_type, classification, sessions, sender, archiving);
+        plan.carbons = sent.carbons;
+        plan.archive = sent.archive;
+    } else {
+        // XEP-0280 §8: not to the session that sent it. When it is one of those that the address means, it gets it like
+        // them (RFC 6121 §8.5.2.1.1).
+        plan.carbons.retain(|index| Some(*index) != sender);
+    }
+    // Who writes to oneself is awake.
+    plan.wake = Wake::No;
+    plan
+}
+
+/// What becomes of a stanza that a session was given and never acknowledged, when the session is gone for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeftoverPlan {
-    /// These sessions get it.
+    /// These sessions get it, like a message to the bare address, with the time of its first delivery (XEP-0203).
     Deliver(SmallVec<[usize; 4]>),
     /// It is kept for whoever comes first.
     Offline,
@@ -250,7 +333,7 @@ pub enum LeftoverPlan {
     Nothing,
 }
 
-/// Whether other sessions were given a message too.
+/// Whether other sessions were given a message too, be it as a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Others {
     /// They were.
@@ -268,13 +351,42 @@ pub fn plan_leftover(
     others: Others,
     sessions: &[SessionState],
 ) -> LeftoverPlan {
-    let _ = (archive, others);
-    let plan = to_bare(message_type, classification, sessions, Reason::NobodyAvailable);
-    match plan {
-        DeliveryPlan { deliver, .. } if !deliver.is_empty() => LeftoverPlan::Deliver(deliver),
-        DeliveryPlan { kept: Kept::Offline, .. } => LeftoverPlan::Offline,
-        DeliveryPlan { bounce: Some(condition), .. } => LeftoverPlan::Bounce(condition),
-        _ => LeftoverPlan::Nothing,
+    match message_type {
+        MessageType::Chat | MessageType::Normal => {}
+        // A room learns from the presence that its occupant is gone, and has its history. An error now could reach it after
+        // the same address has come back, and throw that one out. The others are of their moment (RFC 6121 §8.5.3.2.1).
+        MessageType::Groupchat | MessageType::Headline | MessageType::Error => return LeftoverPlan::Nothing,
+    }
+    let kept = classification.is_kept(message_type);
+    let written = classification.content == Content::Body;
+    if others == Others::Served || !(kept || written) {
+        return LeftoverPlan::Nothing;
+    }
+    // XEP-0334 §4.3: what must not be copied is for that session alone.
+    if !classification.hints.no_copy {
+        let available = sessions_where(sessions, |priority| priority >= 0);
+        if !available.is_empty() {
+            return LeftoverPlan::Deliver(available);
+        }
+        if kept {
+            return LeftoverPlan::Offline;
+        }
+    }
+    match archive {
+        Archive::Skipped if written => LeftoverPlan::Bounce(StanzaCondition::ServiceUnavailable),
+        Archive::Skipped | Archive::Stored => LeftoverPlan::Nothing,
+    }
+}
+
+/// Decides what becomes of an IQ that an ended session leaves behind. A presence ends there: whoever comes next is told
+/// the presence of that moment, and a subscription request waits in the roster (RFC 6121 §3.1.3).
+pub fn plan_leftover_iq(iq_type: IqType, origin: IqOrigin) -> LeftoverPlan {
+    match iq_type {
+        // The server's own push: nobody waits for the answer.
+        IqType::Set if origin == IqOrigin::Server => LeftoverPlan::Nothing,
+        // RFC 6121 §8.5.3.2.3.
+        IqType::Get | IqType::Set => LeftoverPlan::Bounce(StanzaCondition::ServiceUnavailable),
+        IqType::Result | IqType::Error => LeftoverPlan::Nothing,
     }
 }
 

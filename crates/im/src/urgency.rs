@@ -1,10 +1,18 @@
-//! What can wait while nobody looks (XEP-0352): read off the head and the child index.
+//! What can wait while nobody looks (XEP-0352, XEP-0286): read off the head and the child index.
 //!
-//! A client that said it is inactive is not to be woken by what a person would not look at. What waits is let out, in order,
-//! before the next thing that cannot, and when the client is active again.
+//! A client that said it is inactive is not to be woken by what a person would not look at: each transmission keeps its
+//! radio awake for seconds. What waits is let out, in order, before the next thing that cannot, and when the client is
+//! active again; so nothing is ever seen out of order, and what waits may be anything that is not needed *now*.
+//!
+//! Carbons are looked into: what was received is as urgent on this device as on the other; what was sent tells that a
+//! person is busy with another device.
+//!
+//! Deliberately absent: whether a person has muted somebody.
 
+use crate::classify::{Classification, Content};
 use stonechat_jid::Jid;
-use stonechat_stanza::{Kind, Stanza};
+use stonechat_stanza::{IqType, MessageType, PresenceType, Stanza, StanzaType, ns};
+use stonechat_xml::Element;
 
 /// Whether a stanza can wait for an inactive client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +29,74 @@ pub enum Urgency<'a> {
 
 /// Reads it off a stanza.
 pub fn urgency(stanza: &Stanza) -> Urgency<'_> {
-    match stanza.kind() {
-        Kind::Presence | Kind::Message | Kind::Iq => Urgency::Now,
+    match stanza.stanza_type() {
+        StanzaType::Message(message_type) => message(message_type, stanza),
+        StanzaType::Presence(PresenceType::Available | PresenceType::Unavailable) => presence(stanza),
+        // A person has to answer, or waits for the answer.
+        StanzaType::Presence(_) => Urgency::Now,
+        // The server's push of what another device changed; nobody waits for the client's answer to it.
+        StanzaType::Iq(IqType::Set) if stanza.has_child("query", ns::ROSTER) => Urgency::Later,
+        // Somebody waits: the client itself, or who asks it.
+        StanzaType::Iq(_) => Urgency::Now,
+    }
+}
+
+/// XEP-0352 §3.2: of presence the latest of each contact, later.
+fn presence(stanza: &Stanza) -> Urgency<'_> {
+    let Some(from) = stanza.from() else { return Urgency::Later };
+    match stanza.find_child("x", ns::MUC_USER) {
+        // XEP-0045 §7.2.2: the own presence in a room ends a join that the client waits for, or tells that it was thrown out.
+        Some(child) if stanza.child_element(child).is_some_and(|x| is_own(&x)) => Urgency::Now,
+        Some(_) | None => Urgency::Latest(from),
+    }
+}
+
+fn is_own(x: &Element) -> bool {
+    x.children().any(|child| child.name() == "status" && child.attribute("code") == Some("110"))
+}
+
+fn message(message_type: MessageType, stanza: &Stanza) -> Urgency<'static> {
+    for child in stanza.children() {
+        let direction = match (&*child.namespace, &*child.name) {
+            // The client asked (XEP-0313 §4.2).
+            (ns::MAM, "result") => return Urgency::Now,
+            (ns::CARBONS, "received") => Direction::Received,
+            (ns::CARBONS, "sent") => Direction::Sent,
+            _ => continue,
+        };
+        let copy = stanza.child_element(child);
+        let inner = copy.as_ref().and_then(|copy| copy.child("forwarded", ns::FORWARD)?.child("message", ns::CLIENT));
+        // Only this server makes them (XEP-0280 §11), and none without a message inside.
+        let Some(inner) = inner else { return Urgency::Later };
+        let inner_type = MessageType::from_name(inner.attribute("type").unwrap_or_default());
+        return of(inner_type, Classification::of_element(inner), direction);
+    }
+    of(message_type, Classification::of(stanza), Direction::Received)
+}
+
+/// Which way a message went, seen from the account.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Received,
+    Sent,
+}
+
+fn of(message_type: MessageType, classification: Classification, direction: Direction) -> Urgency<'static> {
+    match (message_type, direction, classification.content) {
+        // Something that a person did has failed.
+        (MessageType::Error, _, _) => Urgency::Now,
+        // XEP-0353 §3.4, §3.5: a call rings, or stops to, whichever device has taken it.
+        (_, _, Content::Call | Content::CallProgress) => Urgency::Now,
+        // XEP-0352 §3.2 has them discarded. Who wants one stored thinks otherwise of it.
+        (_, _, Content::ChatState) if !classification.hints.store => Urgency::Never,
+        // RFC 6121 §5.2.2: nobody answers it; most are events (XEP-0060 §12.7).
+        (MessageType::Headline, _, _) => Urgency::Later,
+        // A person is busy with another device. It is told in time to be silent about what comes next: that flushes this.
+        (_, Direction::Sent, _) => Urgency::Later,
+        // In a room too: who is meant cannot be known. A subject ends a join (XEP-0045 §7.2.15). What nobody knows may matter.
+        (_, Direction::Received, Content::Body | Content::Invitation | Content::Other) => Urgency::Now,
+        (_, Direction::Received, Content::Companion | Content::Event | Content::ChatState | Content::Nothing) => {
+            Urgency::Later
+        }
     }
 }

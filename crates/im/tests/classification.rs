@@ -92,8 +92,8 @@ fn xep0334_4_store_keeps_what_has_no_body() {
 #[test]
 fn what_is_part_of_a_conversation_is_kept_without_a_body() {
     let rows = [
-        (element("encrypted", ns::OMEMO), Content::Body),
-        (element("encrypted", ns::OMEMO_AXOLOTL), Content::Body),
+        (element("encrypted", ns::OMEMO).with_child(element("payload", ns::OMEMO)), Content::Body),
+        (element("encrypted", ns::OMEMO_AXOLOTL).with_child(element("payload", ns::OMEMO_AXOLOTL)), Content::Body),
         (element("openpgp", ns::OPENPGP), Content::Body),
         (element("x", ns::PGP_ENCRYPTED), Content::Body),
         (element("x", ns::OUT_OF_BAND), Content::Body),
@@ -103,8 +103,13 @@ fn what_is_part_of_a_conversation_is_kept_without_a_body() {
         (element("reactions", ns::REACTIONS), Content::Companion),
         (element("retract", ns::MESSAGE_RETRACT), Content::Companion),
         (element("propose", ns::JINGLE_MESSAGE), Content::Call),
+        (element("retract", ns::JINGLE_MESSAGE), Content::CallProgress),
+        (element("invite", ns::CALL_INVITES), Content::Call),
+        (element("left", ns::CALL_INVITES), Content::CallProgress),
         (element("x", ns::CONFERENCE), Content::Invitation),
-        (element("x", ns::MUC_USER), Content::Invitation),
+        (element("x", ns::MUC_USER).with_child(element("invite", ns::MUC_USER)), Content::Invitation),
+        (element("x", ns::MUC_USER).with_child(element("decline", ns::MUC_USER)), Content::Companion),
+        (element("replace", ns::MESSAGE_CORRECT), Content::Companion),
         (element("x", "urn:example:unknown"), Content::Other),
     ];
     for (payload, content) in rows {
@@ -126,6 +131,8 @@ fn what_only_accompanies_is_not_kept_by_itself() {
         element("occupant-id", ns::OCCUPANT_ID),
         element("encryption", ns::EXPLICIT_ENCRYPTION),
         element("nick", ns::NICK),
+        element("fallback", ns::FALLBACK),
+        element("x", ns::MUC_USER),
         element("event", ns::PUBSUB_EVENT),
     ];
     for payload in rows {

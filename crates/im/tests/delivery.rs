@@ -4,7 +4,7 @@
 
 use proptest::prelude::*;
 use smallvec::SmallVec;
-use stonechat_im::classify::{Classification, Content, Hints, IqOrigin};
+use stonechat_im::classify::{Classification, Content, Conversational, Hints, IqOrigin, Room};
 use stonechat_im::plan::{
     Address, Archiving, Carbons, Counting, DeliveryPlan, IqPlan, Kept, PresencePlan, Reason, Recipient, SessionState,
     plan, plan_iq, plan_presence,
@@ -26,6 +26,8 @@ const MANY: &[SessionState] = &[available(0), CONNECTED, available(-128), availa
 const WITH_BODY: Classification = Classification {
     content: Content::Body,
     hints: Hints { no_store: false, no_permanent_store: false, no_copy: false, store: false },
+    room: Room::No,
+    conversational: Conversational::No,
 };
 
 /// What a cell of the table says.
@@ -357,18 +359,27 @@ fn any_message_type() -> impl Strategy<Value = MessageType> {
 }
 
 fn any_classification() -> impl Strategy<Value = Classification> {
-    let content = prop_oneof![
-        Just(Content::Body),
-        Just(Content::Invitation),
-        Just(Content::Call),
-        Just(Content::Companion),
-        Just(Content::Other),
-        Just(Content::Transient)
-    ];
-    (content, any::<[bool; 4]>()).prop_map(|(content, [no_store, no_permanent_store, no_copy, store])| Classification {
-        content,
-        hints: Hints { no_store, no_permanent_store, no_copy, store },
-    })
+    let content = proptest::sample::select(vec![
+        Content::Body,
+        Content::Invitation,
+        Content::Call,
+        Content::CallProgress,
+        Content::Companion,
+        Content::Other,
+        Content::Event,
+        Content::ChatState,
+        Content::Nothing,
+    ]);
+    let room = proptest::sample::select(vec![Room::PrivateMessage, Room::No]);
+    let conversational = proptest::sample::select(vec![Conversational::Yes, Conversational::No]);
+    (content, any::<[bool; 4]>(), room, conversational).prop_map(
+        |(content, [no_store, no_permanent_store, no_copy, store], room, conversational)| Classification {
+            content,
+            hints: Hints { no_store, no_permanent_store, no_copy, store },
+            room,
+            conversational,
+        },
+    )
 }
 
 proptest! {
