@@ -21,6 +21,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+/// How long other servers may take with what waits for them at the end, and then with closing their streams.
+const FEDERATION_GRACE: Duration = Duration::from_secs(2);
+
 /// The operating system's randomness.
 pub(crate) struct OsRandom;
 
@@ -78,6 +81,7 @@ pub(crate) fn offline(config: &Config) -> Result<Admin, Failure> {
 /// What a running server is made of.
 pub(crate) struct Server {
     pub(crate) router: Router,
+    federation: stonechat_s2s::Federation,
     control: Arc<Control>,
     admin: Arc<Admin>,
     tasks: Vec<JoinHandle<()>>,
@@ -139,7 +143,7 @@ pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
         version: env!("CARGO_PKG_VERSION"),
     });
     let mut tasks = vec![stonechat_admin::serve(&admin_socket, Arc::clone(&admin)).await.map_err(socket_failure)?];
-    let incoming = federation::Incoming::new(federation, router.clone(), peers);
+    let incoming = federation::Incoming::new(federation.clone(), router.clone(), peers);
     listeners.accept(&front, &control, &incoming, &mut tasks);
     let sweeper = router.clone();
     tasks.push(tokio::spawn(async move {
@@ -148,7 +152,7 @@ pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
             sweeper.sweep();
         }
     }));
-    Ok(Server { router, control, admin, tasks, admin_socket, stop: stopped })
+    Ok(Server { router, federation, control, admin, tasks, admin_socket, stop: stopped })
 }
 
 fn certificate_failure(error: stonechat_net::CertificateError) -> Failure {
@@ -252,12 +256,14 @@ impl Server {
         let _ = self.stop.wait_for(|stop| *stop).await;
     }
 
-    /// Ends in order: listeners, federation, clients, store.
+    /// Ends in order: listeners, what waits for other servers, clients, streams to other servers, store. Clients hear what
+    /// could not be sent, and other servers that the clients are gone.
     pub(crate) async fn shut_down(self) {
         info!(event = "server.stopping", "stopping");
         for task in &self.tasks {
             task.abort();
         }
+        self.federation.drain(&self.router, FEDERATION_GRACE).await;
         self.router.end_all_sessions(stonechat_stanza::StreamCondition::SystemShutdown);
         let gone = async {
             while self.router.session_count() > 0 {
@@ -271,6 +277,7 @@ impl Server {
                 "some clients did not close in time"
             );
         }
+        self.federation.close(FEDERATION_GRACE).await;
         if let Err(source) = self.router.store().close().await {
             warn!(event = "store.close_failed", %source, "the store did not close cleanly");
         }

@@ -1,17 +1,22 @@
 //! The whole of federation: the links, the records, and what administrators ask.
 
-use crate::link::{self, Link};
+use crate::link::{self, Link, Pushed};
+use crate::queue::{Patience, Waiting};
 use crate::record::Records;
 use crate::{Dialler, Resolve, Target};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use stonechat_jid::Domain;
-use stonechat_router::{Outward, Remote, Router};
-use stonechat_stanza::{IqType, Stanza, StanzaCondition, ns};
+use stonechat_router::{Outward, Record, Remote, Router};
+use stonechat_stanza::{IqType, Stanza, StanzaCondition, StanzaError, ns};
 use stonechat_stream::s2s_out::{self, Question};
 use stonechat_stream::{Dialback, DialbackSecret, Random, S2sPolicy};
 use stonechat_xml::Element;
+use tokio::sync::watch;
+
+/// How often an end that is waited for is looked at.
+const STEP: Duration = Duration::from_millis(10);
 
 /// Bounds, policies and fixed addresses.
 #[derive(Clone, Debug)]
@@ -34,6 +39,8 @@ pub struct Settings {
     pub patience: Duration,
     /// Silence after which a stream of ours is closed.
     pub idle: Duration,
+    /// How long what was accepted before a restart waits for its domain, over attempts that fail.
+    pub recovery: Duration,
 }
 
 impl Default for Settings {
@@ -48,6 +55,7 @@ impl Default for Settings {
             negotiate: Duration::from_secs(30),
             patience: Duration::from_secs(60),
             idle: Duration::from_secs(600),
+            recovery: Duration::from_secs(300),
         }
     }
 }
@@ -74,8 +82,40 @@ pub(crate) struct Inner {
     pub(crate) secret: DialbackSecret,
     pub(crate) random: Arc<dyn Random>,
     pub(crate) records: Records,
-    pub(crate) links: Mutex<HashMap<(Domain, Domain), Arc<Link>>>,
-    pub(crate) inbound: Mutex<HashMap<u64, (Option<Domain>, String)>>,
+    links: Mutex<Links>,
+    inbound: Mutex<HashMap<u64, (Option<Domain>, String)>>,
+    /// Told to the streams that others opened.
+    pub(crate) stopping: watch::Sender<Stopping>,
+}
+
+/// The links, by our domain and theirs.
+pub(crate) struct Links {
+    pub(crate) table: HashMap<(Domain, Domain), Arc<Link>>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// The server ends: what is kept waits for the next start.
+    Leaving,
+}
+
+/// Whether the end has begun.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopping {
+    No,
+    Begun,
+}
+
+impl Inner {
+    pub(crate) fn links(&self) -> MutexGuard<'_, Links> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn inbound(&self) -> MutexGuard<'_, HashMap<u64, (Option<Domain>, String)>> {
+        self.inbound.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Federation. Cloning shares it.
@@ -101,8 +141,9 @@ impl Federation {
                 secret,
                 random,
                 records: Records::default(),
-                links: Mutex::new(HashMap::new()),
+                links: Mutex::new(Links { table: HashMap::new(), phase: Phase::Running }),
                 inbound: Mutex::new(HashMap::new()),
+                stopping: watch::Sender::new(Stopping::No),
             }),
         }
     }
@@ -134,17 +175,14 @@ impl Federation {
 
     /// Links with their states.
     pub fn links(&self) -> Vec<LinkState> {
-        let links: Vec<Arc<Link>> =
-            self.inner.links.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        let mut states: Vec<LinkState> = links.iter().map(|link| link.state()).collect();
+        let mut states: Vec<LinkState> = self.all_links().iter().map(|link| link.state()).collect();
         states.sort_by(|a, b| (&a.remote, &a.local).cmp(&(&b.remote, &b.local)));
         states
     }
 
     /// Streams that others opened: the domain proved on each, and the connection.
     pub fn inbound(&self) -> Vec<(Option<Domain>, String)> {
-        let inbound = self.inner.inbound.lock().unwrap_or_else(PoisonError::into_inner);
-        inbound.values().cloned().collect()
+        self.inner.inbound().values().cloned().collect()
     }
 
     /// What was tried with a domain, oldest first.
@@ -154,10 +192,8 @@ impl Federation {
 
     /// Closes our streams to a domain and forgets what failed.
     pub fn reset(&self, domain: &Domain) -> Option<()> {
-        let links: Vec<Arc<Link>> = {
-            let links = self.inner.links.lock().unwrap_or_else(PoisonError::into_inner);
-            links.values().filter(|link| link.remote == *domain).cloned().collect()
-        };
+        let mut links = self.all_links();
+        links.retain(|link| link.remote == *domain);
         for link in &links {
             link.reset();
         }
@@ -193,27 +229,97 @@ impl Federation {
 
 impl Remote for Federation {
     fn send(&self, router: &Router, local: Domain, remote: Domain, outward: Outward) {
-        let stanza = outward.stanza;
-        let link = {
-            let mut links = self.inner.links.lock().unwrap_or_else(PoisonError::into_inner);
-            let key = (local, remote);
-            match links.get(&key) {
-                Some(link) => Arc::clone(link),
-                None if links.len() >= self.inner.settings.links => {
-                    drop(links);
-                    router.accept_bounce(&stanza, &StanzaCondition::ResourceConstraint.into());
-                    return;
-                }
-                None => {
-                    let link = Arc::new(Link::new(key.0.clone(), key.1.clone()));
-                    links.insert(key, Arc::clone(&link));
-                    tokio::spawn(link::run(self.clone(), router.clone(), Arc::clone(&link)));
-                    link
-                }
+        let patience = match outward.record {
+            // Only what was accepted before a restart comes with its number.
+            Record::Kept(_) => {
+                Instant::now().checked_add(self.inner.settings.recovery).map_or(Patience::OneAttempt, Patience::Until)
             }
+            Record::Unkept | Record::Pending(_) => Patience::OneAttempt,
         };
-        if let Err(stanza) = link.push(stanza, &self.inner.settings) {
-            router.accept_bounce(&stanza, &StanzaCondition::ResourceConstraint.into());
+        let mut waiting = Waiting::new(outward, patience);
+        let key = (local, remote);
+        loop {
+            let Some(link) = self.link(router, &key, &waiting) else { return self.refuse(router, waiting) };
+            match link.push(waiting, &self.inner.settings) {
+                Pushed::Queued => return,
+                Pushed::Full(waiting) => {
+                    let error = StanzaError::new(StanzaCondition::ResourceConstraint)
+                        .with_text(format!("too much waits for {} already", key.1));
+                    return waiting.bounce(router, &error);
+                }
+                // It is out of the table already: the next one is another.
+                Pushed::Ended(again) => waiting = again,
+            }
         }
     }
+}
+
+impl Federation {
+    /// The link of a pair, made if need be; `None` where the stanza must not wait.
+    fn link(&self, router: &Router, key: &(Domain, Domain), waiting: &Waiting) -> Option<Arc<Link>> {
+        let mut links = self.inner.links();
+        let link = links.table.get(key).cloned();
+        match (links.phase, link) {
+            (Phase::Running, Some(link)) => Some(link),
+            (Phase::Running, None) if links.table.len() >= self.inner.settings.links => None,
+            (Phase::Running, None) => {
+                let link = Arc::new(Link::new(key.0.clone(), key.1.clone()));
+                links.table.insert(key.clone(), Arc::clone(&link));
+                tokio::spawn(link::run(self.clone(), router.clone(), Arc::clone(&link)));
+                Some(link)
+            }
+            // What is kept leaves behind what is kept already: at the next start.
+            (Phase::Leaving, link) => link.filter(|link| !waiting.is_kept() && link.is_established()),
+        }
+    }
+
+    /// What cannot wait.
+    fn refuse(&self, router: &Router, waiting: Waiting) {
+        let phase = self.inner.links().phase;
+        match phase {
+            Phase::Running => waiting.bounce(
+                router,
+                &StanzaError::new(StanzaCondition::ResourceConstraint).with_text("too many other servers"),
+            ),
+            Phase::Leaving => waiting.leave(router, &stopping()),
+        }
+    }
+
+    /// The first step of an orderly end: no stanza is taken from other servers any more, and what waits for them has so long
+    /// to leave. Then what is kept waits for the next start, and of the rest the senders are told, who are still there.
+    pub async fn drain(&self, router: &Router, grace: Duration) {
+        let busy = |federation: &Federation| federation.all_links().iter().any(|link| link.is_busy());
+        self.inner.stopping.send_replace(Stopping::Begun);
+        let emptied = async {
+            while busy(self) || !self.inner.inbound().is_empty() {
+                tokio::time::sleep(STEP).await;
+            }
+        };
+        let _ = tokio::time::timeout(grace, emptied).await;
+        self.inner.links().phase = Phase::Leaving;
+        for link in self.all_links() {
+            link.leave_all(router, &stopping());
+        }
+    }
+
+    /// The last step: the streams are closed behind what was sent meanwhile, and get so long to be.
+    pub async fn close(&self, grace: Duration) {
+        for link in self.all_links() {
+            link.stop();
+        }
+        let closed = async {
+            while !self.inner.links().table.is_empty() {
+                tokio::time::sleep(STEP).await;
+            }
+        };
+        let _ = tokio::time::timeout(grace, closed).await;
+    }
+
+    fn all_links(&self) -> Vec<Arc<Link>> {
+        self.inner.links().table.values().cloned().collect()
+    }
+}
+
+fn stopping() -> StanzaError {
+    StanzaError::new(StanzaCondition::ResourceConstraint).with_text("this server is stopping")
 }

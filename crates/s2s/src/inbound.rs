@@ -1,5 +1,6 @@
 //! Driving a stream that another server opened.
 
+use crate::federation::Stopping;
 use crate::link::note;
 use crate::{Channel, Federation, TlsRole};
 use std::sync::Arc;
@@ -7,10 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use stonechat_jid::Domain;
 use stonechat_router::{Commits, Router, Turn};
+use stonechat_stanza::{StreamCondition, StreamError};
 use stonechat_stream::s2s_in::{Command, Config, Event, S2sIn};
 use stonechat_stream::s2s_out::Question;
 use stonechat_stream::{Dialback, S2sTransport, Token};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, info};
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
@@ -29,6 +31,7 @@ pub async fn serve_inbound(federation: Federation, router: Router, config: Arc<C
     }
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let (verdicts, answers) = mpsc::channel(64);
+    let stopping = Some(federation.inner.stopping.subscribe());
     let mut stream = Inbound {
         federation,
         router,
@@ -40,11 +43,12 @@ pub async fn serve_inbound(federation: Federation, router: Router, config: Arc<C
         answers,
         number,
         peer: None,
+        stopping,
     };
     stream.list(None);
     stream.run().await;
     stream.channel.close().await;
-    stream.federation.inner.inbound.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&number);
+    stream.federation.inner.inbound().remove(&number);
 }
 
 struct Inbound {
@@ -58,6 +62,8 @@ struct Inbound {
     answers: mpsc::Receiver<(Token, Dialback)>,
     number: u64,
     peer: Option<Domain>,
+    /// Until it was told that the server stops.
+    stopping: Option<watch::Receiver<Stopping>>,
 }
 
 /// Whether the stream goes on.
@@ -69,8 +75,7 @@ enum Going {
 
 impl Inbound {
     fn list(&self, domain: Option<Domain>) {
-        let mut inbound = self.federation.inner.inbound.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        inbound.insert(self.number, (domain, self.channel.describe()));
+        self.federation.inner.inbound().insert(self.number, (domain, self.channel.describe()));
     }
 
     async fn run(&mut self) {
@@ -168,8 +173,24 @@ impl Inbound {
             Some((token, verdict)) = self.answers.recv() => {
                 self.machine.command(Instant::now(), Command::DialbackVerdict(token, verdict));
             }
+            () = told(&mut self.stopping) => {
+                self.stopping = None;
+                let error = StreamError::new(StreamCondition::SystemShutdown);
+                self.machine.command(Instant::now(), Command::Close(Some(error)));
+            }
             () = sleep => self.machine.on_timeout(Instant::now()),
         }
         Going::On
+    }
+}
+
+/// Resolves when the server stops; never again after that.
+async fn told(stopping: &mut Option<watch::Receiver<Stopping>>) {
+    match stopping {
+        Some(stopping) => {
+            // The sender lives as long as federation does.
+            let _ = stopping.wait_for(|stopping| *stopping == Stopping::Begun).await;
+        }
+        None => std::future::pending().await,
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! [`Federation`] is the router's way to other domains. Each pair (our domain, theirs) has one task ([`link`]) that owns
 //! its queue and its stream; it opens the stream when there is something to send, and answers for each stanza: written to
-//! an authorised stream, or bounced to its sender once. Streams that others open are driven by [`inbound`].
+//! an authorised stream, or bounced to its sender once. What the router keeps of a stanza is given up then, and not before. Streams that others open are driven by [`inbound`].
 //!
 //! Deliberately absent: sockets and TLS, which come in as [`Channel`] and [`Dialler`]; the rules of the streams, which are
 //! the machines'.
@@ -13,6 +13,7 @@ mod federation;
 mod inbound;
 mod link;
 mod outbound;
+mod queue;
 mod record;
 mod resolve;
 mod targets;

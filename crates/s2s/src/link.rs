@@ -2,16 +2,17 @@
 //!
 //! The task opens a stream when something waits, sends in order, closes when all has been quiet for long, and ends then. A
 //! failed attempt bounces what waits, once; further stanzas bounce at once until the pause after the failure is over.
+//! What was accepted before a restart is more patient: see [`Patience`].
 
 use crate::federation::{LinkState, Settings};
 use crate::outbound::{self, Failure};
+use crate::queue::{Queue, Taken, Waiting};
 use crate::{Federation, targets};
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use stonechat_jid::Domain;
 use stonechat_router::Router;
-use stonechat_stanza::{Stanza, StanzaCondition, StanzaError};
+use stonechat_stanza::{StanzaCondition, StanzaError};
 use tokio::sync::Notify;
 use tracing::{debug, info};
 
@@ -22,18 +23,37 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 pub(crate) struct Link {
     pub(crate) local: Domain,
     pub(crate) remote: Domain,
-    queue: Mutex<Queue>,
+    state: Mutex<State>,
     pub(crate) wake: Notify,
 }
 
-struct Queue {
-    stanzas: VecDeque<Stanza>,
-    bytes: usize,
-    state: String,
+struct State {
+    queue: Queue,
+    /// Taken from the queue, and not known to be delivered.
+    in_hand: usize,
+    words: String,
     connection: Option<String>,
     reset: bool,
+    life: Life,
+}
+
+/// How far the end of a link is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Running,
+    /// The server stops: the stream is closed as soon as nothing waits.
+    Stopping,
     /// The task has ended; a new link takes over.
-    ended: bool,
+    Ended,
+}
+
+/// What became of a push.
+pub(crate) enum Pushed {
+    Queued,
+    /// The queue is at its bound.
+    Full(Waiting),
+    /// The link has ended: there is, or will be, another one.
+    Ended(Waiting),
 }
 
 impl Link {
@@ -41,69 +61,93 @@ impl Link {
         Link {
             local,
             remote,
-            queue: Mutex::new(Queue {
-                stanzas: VecDeque::new(),
-                bytes: 0,
-                state: "new".into(),
+            state: Mutex::new(State {
+                queue: Queue::default(),
+                in_hand: 0,
+                words: "new".into(),
                 connection: None,
                 reset: false,
-                ended: false,
+                life: Life::Running,
             }),
             wake: Notify::new(),
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues a stanza; it comes back when the queue is at its bound.
-    #[expect(clippy::result_large_err, reason = "the stanza comes back to be bounced")]
-    pub(crate) fn push(&self, stanza: Stanza, settings: &Settings) -> Result<(), Stanza> {
-        let mut queue = self.lock();
-        let bytes = queue.bytes.saturating_add(stanza.size());
-        if queue.ended || queue.stanzas.len() >= settings.queue_stanzas || bytes > settings.queue_bytes {
-            return Err(stanza);
+    /// Queues a stanza. What was accepted before a restart stood within the bounds then.
+    pub(crate) fn push(&self, waiting: Waiting, settings: &Settings) -> Pushed {
+        let mut state = self.lock();
+        if state.life == Life::Ended {
+            return Pushed::Ended(waiting);
         }
-        queue.bytes = bytes;
-        queue.stanzas.push_back(stanza);
-        drop(queue);
+        let bytes = state.queue.bytes().saturating_add(waiting.stanza.size());
+        if !waiting.is_patient() && (state.queue.len() >= settings.queue_stanzas || bytes > settings.queue_bytes) {
+            return Pushed::Full(waiting);
+        }
+        state.queue.push(waiting);
+        drop(state);
         self.wake.notify_one();
-        Ok(())
+        Pushed::Queued
     }
 
-    pub(crate) fn pop(&self) -> Option<Stanza> {
-        let mut queue = self.lock();
-        let stanza = queue.stanzas.pop_front()?;
-        queue.bytes = queue.bytes.saturating_sub(stanza.size());
-        Some(stanza)
+    /// Takes what may leave now, of `bytes` together.
+    pub(crate) fn take(&self, bytes: usize) -> Taken {
+        let mut state = self.lock();
+        let taken = state.queue.take(bytes);
+        let count = match &taken {
+            Taken::Nothing => 0,
+            Taken::Pending(_) => 1,
+            Taken::Ready(ready) => ready.len(),
+        };
+        state.in_hand = state.in_hand.saturating_add(count);
+        taken
     }
 
-    /// Puts back what could not be written, to be the first again.
-    pub(crate) fn push_front(&self, stanza: Stanza) {
-        let mut queue = self.lock();
-        queue.bytes = queue.bytes.saturating_add(stanza.size());
-        queue.stanzas.push_front(stanza);
+    /// Puts back what was taken, to be the first again.
+    pub(crate) fn put_back(&self, taken: Vec<Waiting>) {
+        let mut state = self.lock();
+        state.in_hand = state.in_hand.saturating_sub(taken.len());
+        state.queue.put_back(taken);
+    }
+
+    /// So many of those taken were delivered, or given up.
+    pub(crate) fn done(&self, count: usize) {
+        let mut state = self.lock();
+        state.in_hand = state.in_hand.saturating_sub(count);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.lock().stanzas.is_empty()
+        self.lock().queue.is_empty()
     }
 
-    pub(crate) fn set_state(&self, state: impl Into<String>, connection: Option<String>) {
-        let mut queue = self.lock();
-        queue.state = state.into();
-        queue.connection = connection;
+    /// Whether anything waits or is in hand.
+    pub(crate) fn is_busy(&self) -> bool {
+        let state = self.lock();
+        !state.queue.is_empty() || state.in_hand > 0
+    }
+
+    /// Whether stanzas go out at once.
+    pub(crate) fn is_established(&self) -> bool {
+        self.lock().connection.is_some()
+    }
+
+    pub(crate) fn set_state(&self, words: impl Into<String>, connection: Option<String>) {
+        let mut state = self.lock();
+        state.words = words.into();
+        state.connection = connection;
     }
 
     pub(crate) fn state(&self) -> LinkState {
-        let queue = self.lock();
+        let state = self.lock();
         LinkState {
             local: self.local.clone(),
             remote: self.remote.clone(),
-            state: queue.state.clone(),
-            connection: queue.connection.clone(),
-            queued: queue.stanzas.len(),
+            state: state.words.clone(),
+            connection: state.connection.clone(),
+            queued: state.queue.len(),
         }
     }
 
@@ -115,6 +159,37 @@ impl Link {
     pub(crate) fn take_reset(&self) -> bool {
         std::mem::take(&mut self.lock().reset)
     }
+
+    /// The server stops: the link ends as soon as nothing waits.
+    pub(crate) fn stop(&self) {
+        let mut state = self.lock();
+        if state.life == Life::Running {
+            state.life = Life::Stopping;
+        }
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.lock().life == Life::Stopping
+    }
+
+    /// At the end of the server: what is kept waits for the next start, of the rest the senders are told.
+    pub(crate) fn leave_all(&self, router: &Router, error: &StanzaError) {
+        let all = self.lock().queue.take_all();
+        for waiting in all {
+            waiting.leave(router, error);
+        }
+    }
+
+    /// Tells the senders of what waits, but of what may wait on.
+    fn give_up(&self, router: &Router, error: &StanzaError) {
+        let given_up = self.lock().queue.give_up(Instant::now());
+        for waiting in given_up {
+            debug!(event = "s2s.bounced", remote = %self.remote, "a stanza goes back to its sender");
+            waiting.bounce(router, error);
+        }
+    }
 }
 
 /// The task of a link.
@@ -124,8 +199,11 @@ pub(crate) async fn run(federation: Federation, router: Router, link: Arc<Link>)
     loop {
         // Wait for something to send; end when nothing comes for long.
         while link.is_empty() {
-            let quiet = tokio::time::timeout(federation.inner.settings.idle, link.wake.notified()).await;
-            if quiet.is_err() && link.is_empty() && retire(&federation, &link) {
+            let quiet = match link.is_stopping() {
+                true => Quiet::ForLong,
+                false => wait(federation.inner.settings.idle, &link).await,
+            };
+            if quiet == Quiet::ForLong && link.is_empty() && retire(&federation, &link) {
                 return;
             }
         }
@@ -134,8 +212,12 @@ pub(crate) async fn run(federation: Federation, router: Router, link: Arc<Link>)
             paused = None;
         }
         if let Some((until, error)) = &paused {
-            if Instant::now() < *until {
-                bounce_all(&router, &link, error);
+            let left = until.saturating_duration_since(Instant::now());
+            if !left.is_zero() {
+                link.give_up(&router, error);
+                if !link.is_empty() {
+                    wait(left, &link).await;
+                }
                 continue;
             }
             paused = None;
@@ -150,7 +232,7 @@ pub(crate) async fn run(federation: Federation, router: Router, link: Arc<Link>)
                 failures = failures.saturating_add(1);
                 let error = stanza_error(&link.remote, &failure);
                 info!(event = "s2s.failed", remote = %link.remote, local = %link.local, reason = %failure, "another server was not reached");
-                bounce_all(&router, &link, &error);
+                link.give_up(&router, &error);
                 let pause = pause(failures, &federation);
                 note(&federation, &router, &link.remote, format!("not tried again for {} s", pause.as_secs()));
                 link.set_state(format!("failed: {failure}"), None);
@@ -160,15 +242,29 @@ pub(crate) async fn run(federation: Federation, router: Router, link: Arc<Link>)
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quiet {
+    ForLong,
+    No,
+}
+
+/// Waits until something happens to the link, and not longer than this.
+async fn wait(longest: Duration, link: &Link) -> Quiet {
+    match tokio::time::timeout(longest, link.wake.notified()).await {
+        Ok(()) => Quiet::No,
+        Err(_) => Quiet::ForLong,
+    }
+}
+
 /// Takes the link out of the table; `false` when something came in between.
 fn retire(federation: &Federation, link: &Arc<Link>) -> bool {
-    let mut links = federation.inner.links.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut queue = link.lock();
-    if !queue.stanzas.is_empty() {
+    let mut links = federation.inner.links();
+    let mut state = link.lock();
+    if !state.queue.is_empty() {
         return false;
     }
-    queue.ended = true;
-    links.remove(&(link.local.clone(), link.remote.clone()));
+    state.life = Life::Ended;
+    links.table.remove(&(link.local.clone(), link.remote.clone()));
     true
 }
 
@@ -184,13 +280,6 @@ pub(crate) fn draw(federation: &Federation, below: u32) -> u32 {
     let mut bytes = [0u8; 4];
     federation.inner.random.fill(&mut bytes);
     u32::from_le_bytes(bytes).checked_rem(below).unwrap_or(0)
-}
-
-fn bounce_all(router: &Router, link: &Link, error: &StanzaError) {
-    while let Some(stanza) = link.pop() {
-        debug!(event = "s2s.bounced", remote = %link.remote, "a stanza goes back to its sender");
-        router.accept_bounce(&stanza, error);
-    }
 }
 
 /// RFC 6120 §8.3.3.16, §8.3.3.17: the domain cannot be found, or it did not answer.

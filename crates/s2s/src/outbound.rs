@@ -1,6 +1,7 @@
 //! Opening a stream to another server and driving its machine.
 
 use crate::link::{self, Link, note};
+use crate::queue::{Taken, Waiting};
 use crate::targets::{Plan, Srv};
 use crate::{Channel, Federation, Security, Target, TlsRole};
 use futures_util::StreamExt;
@@ -10,12 +11,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stonechat_jid::Domain;
 use stonechat_router::Router;
-use stonechat_stanza::{Stanza, StanzaCondition, StanzaError};
-use stonechat_stream::s2s_out::{Command, Config, Ended, Event, External, Purpose, Question, S2sOut};
+use stonechat_stanza::{StanzaCondition, StanzaError};
+use stonechat_stream::s2s_out::{Command, Config, Ended, Event, External, Purpose, Question, S2sOut, Unsent};
 use stonechat_stream::{Dialback, S2sTransport};
 
 /// RFC 8305 §5: how long one address has before the next is tried beside it.
 const STAGGER: Duration = Duration::from_millis(250);
+/// What is written at once fits into one TLS record, with some room for addresses: the peer reads all of it or nothing,
+/// so that what a broken connection leaves unwritten may go again. In the clear each stanza goes by itself.
+const RECORD: usize = 12 * 1024;
 /// Addresses tried for one domain.
 const MAX_ENDPOINTS: usize = 16;
 
@@ -222,6 +226,8 @@ struct Stream<'a> {
     machine: S2sOut,
     security: Security,
     input: Vec<u8>,
+    /// Bytes of stanzas that are written at once; the first always is.
+    at_once: usize,
 }
 
 /// What happened on the stream.
@@ -260,6 +266,7 @@ impl<'a> Stream<'a> {
             machine,
             security: endpoint.security,
             input: Vec::new(),
+            at_once: 0,
         }
     }
 
@@ -271,8 +278,10 @@ impl<'a> Stream<'a> {
     /// Everything that the machine wants done now.
     async fn settle(&mut self) -> Result<Option<Happened>, Ended> {
         loop {
-            self.flush().await?;
-            let Some(event) = self.machine.poll_event() else { return Ok(None) };
+            let Some(event) = self.machine.poll_event() else {
+                self.flush().await?;
+                return Ok(None);
+            };
             match event {
                 Event::StartTls(_) => {
                     self.flush().await?;
@@ -287,12 +296,12 @@ impl<'a> Stream<'a> {
                 Event::Ready(_) => return Ok(Some(Happened::Ready)),
                 Event::PairFailed { reason, .. } => return Ok(Some(Happened::PairFailed(reason.to_string()))),
                 Event::Verified { answer, .. } => return Ok(Some(Happened::Verified(answer))),
-                Event::Unsent(stanza, condition) => {
-                    self.router.accept_bounce(&stanza, &StanzaError::new(condition));
-                }
                 Event::Note(step) => note(self.federation, self.router, &self.remote, step.to_string()),
                 Event::Closed(ended) => {
-                    self.flush().await?;
+                    // What the peer said last counts, whether or not it still hears us.
+                    let mut out = Vec::new();
+                    self.machine.poll_transmit(&mut out);
+                    let _ = self.channel.send(&out).await;
                     return Ok(Some(Happened::Ended(ended)));
                 }
             }
@@ -316,6 +325,7 @@ impl<'a> Stream<'a> {
         match self.channel.secure(role).await {
             Ok(facts) => {
                 self.machine.on_tls(Instant::now(), facts);
+                self.at_once = RECORD;
                 Ok(())
             }
             Err(error) => {
@@ -336,17 +346,12 @@ impl<'a> Stream<'a> {
         };
         self.input.clear();
         tokio::select! {
-            received = self.channel.receive(&mut self.input) => match received {
-                Ok(0) => self.machine.on_eof(),
-                Ok(_) => self.machine.on_bytes(Instant::now(), &self.input),
-                Err(error) => {
-                    let ended = self.lost(&error);
-                    return Err(ended);
-                }
-            },
-            () = sleep => self.machine.on_timeout(Instant::now()),
+            received = self.channel.receive(&mut self.input) => self.heard(received),
+            () = sleep => {
+                self.machine.on_timeout(Instant::now());
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     /// Until something of note happens, or the time is up.
@@ -411,23 +416,6 @@ impl<'a> Stream<'a> {
     async fn pump(&mut self, link: &Arc<Link>) {
         let mut quiet_since = Instant::now();
         loop {
-            while let Some(stanza) = link.pop() {
-                quiet_since = Instant::now();
-                if let Some(limit) = self.machine.peer_max_bytes()
-                    && stanza.size() > limit
-                {
-                    // Abuse case 136: never more than the peer takes.
-                    let error = StanzaError::new(StanzaCondition::PolicyViolation)
-                        .with_text("the other server does not take stanzas that large");
-                    self.router.accept_bounce(&stanza, &error);
-                    continue;
-                }
-                if self.write(&stanza).await.is_err() {
-                    // Not known to be written in full: it goes first on the next stream.
-                    link.push_front(stanza);
-                    return;
-                }
-            }
             match self.settle().await {
                 Ok(Some(Happened::Ended(ended))) => {
                     note(self.federation, self.router, &self.remote, format!("the stream ended: {ended}"));
@@ -436,7 +424,12 @@ impl<'a> Stream<'a> {
                 Ok(_) => {}
                 Err(_) => return,
             }
-            if link.take_reset() {
+            match self.transfer(link).await {
+                Ok(Moved::Something) => quiet_since = Instant::now(),
+                Ok(Moved::Nothing) => {}
+                Err(_) => return,
+            }
+            if link.take_reset() || (link.is_stopping() && link.is_empty()) {
                 break;
             }
             let idle = quiet_since.checked_add(self.federation.inner.settings.idle);
@@ -448,7 +441,7 @@ impl<'a> Stream<'a> {
             }
             let waited = tokio::select! {
                 waited = self.wait(idle) => waited,
-                () = link.wake.notified() => Ok(()),
+                () = link.wake.notified() => self.overhear().await,
             };
             if waited.is_err() {
                 return;
@@ -459,8 +452,91 @@ impl<'a> Stream<'a> {
         let _ = self.flush().await;
     }
 
-    async fn write(&mut self, stanza: &Stanza) -> Result<(), Ended> {
-        self.machine.command(Instant::now(), Command::Send(stanza.clone()));
-        self.flush().await
+    /// Sends what waits, in order. What is being written to the store is waited for.
+    async fn transfer(&mut self, link: &Arc<Link>) -> Result<Moved, Ended> {
+        let mut moved = Moved::Nothing;
+        loop {
+            match link.take(self.at_once) {
+                Taken::Nothing => return Ok(moved),
+                Taken::Pending(waiting) => match waiting.committed().await {
+                    Some(waiting) => link.put_back(vec![waiting]),
+                    None => link.done(1),
+                },
+                Taken::Ready(ready) => {
+                    self.write(link, ready).await?;
+                    moved = Moved::Something;
+                }
+            }
+        }
     }
+
+    /// Writes these, as one write. They are delivered when the system has taken all of it; else they are the first on the
+    /// next stream.
+    async fn write(&mut self, link: &Arc<Link>, ready: Vec<Waiting>) -> Result<(), Ended> {
+        let mut written = Vec::with_capacity(ready.len());
+        let mut ready = ready.into_iter();
+        let mut unready = None;
+        for waiting in ready.by_ref() {
+            match self.machine.send(Instant::now(), &waiting.stanza) {
+                Ok(()) => written.push(waiting),
+                Err(Unsent::NotReady) => {
+                    unready = Some(waiting);
+                    break;
+                }
+                Err(unsent) => {
+                    let condition = match unsent {
+                        // Abuse case 136: never more than the peer takes.
+                        Unsent::TooLarge => StanzaCondition::PolicyViolation,
+                        Unsent::Misaddressed | Unsent::NotReady => StanzaCondition::InternalServerError,
+                    };
+                    waiting.bounce(self.router, &StanzaError::new(condition).with_text(unsent.to_string()));
+                    link.done(1);
+                }
+            }
+        }
+        let flushed = self.flush().await;
+        let mut left: Vec<Waiting> = unready.into_iter().chain(ready).collect();
+        match flushed {
+            Ok(()) => {
+                link.done(written.len());
+                for waiting in written {
+                    waiting.delivered(self.router);
+                }
+            }
+            Err(_) => left.splice(0..0, written).for_each(drop),
+        }
+        let ended = match (flushed, left.is_empty()) {
+            (Ok(()), true) => return Ok(()),
+            (Ok(()), false) => Ended::Stream(stonechat_stream::Closed::Lost),
+            (Err(ended), _) => ended,
+        };
+        link.put_back(left);
+        Err(ended)
+    }
+
+    /// Takes in what the peer has said already: who closed while all was quiet is not written to.
+    async fn overhear(&mut self) -> Result<(), Ended> {
+        self.input.clear();
+        tokio::select! {
+            biased;
+            received = self.channel.receive(&mut self.input) => self.heard(received),
+            () = std::future::ready(()) => Ok(()),
+        }
+    }
+
+    fn heard(&mut self, received: std::io::Result<usize>) -> Result<(), Ended> {
+        match received {
+            Ok(0) => self.machine.on_eof(),
+            Ok(_) => self.machine.on_bytes(Instant::now(), &self.input),
+            Err(error) => return Err(self.lost(&error)),
+        }
+        Ok(())
+    }
+}
+
+/// Whether anything was sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moved {
+    Something,
+    Nothing,
 }

@@ -2,7 +2,7 @@
 
 use super::dialback::{Expected, Pairs};
 use super::features::Features;
-use super::{Command, Config, Ended, Event, External, Purpose, dialback};
+use super::{Command, Config, Ended, Event, External, Purpose, Unsent, dialback};
 use crate::ending::{CLOSING, peer_error};
 use crate::header::{self, FOOTER, Ours};
 use crate::outside::Tokens;
@@ -230,7 +230,6 @@ impl S2sOut {
                     dialback::ask(self, now, question);
                 }
             }
-            Command::Send(stanza) => self.send(now, stanza),
             Command::Close(Some(error)) => self.end(error),
             Command::Close(None) => self.close(now),
         }
@@ -255,13 +254,13 @@ impl S2sOut {
         matches!(self.state, State::Closing(_) | State::Closed)
     }
 
-    fn send(&mut self, now: Instant, stanza: Stanza) {
-        let from_ready = stanza.from().is_some_and(|from| self.pairs.is_ready(from.domain()));
-        let to_peer = stanza.to().is_some_and(|to| to.domain() == self.remote.as_str());
-        if !self.is_open() || !from_ready || !to_peer {
-            let condition =
-                if to_peer { StanzaCondition::RemoteServerTimeout } else { StanzaCondition::InternalServerError };
-            return self.events.push_back(Event::Unsent(stanza, condition));
+    /// Sends a stanza of a local domain that is ready, or says why not.
+    pub fn send(&mut self, now: Instant, stanza: &Stanza) -> Result<(), Unsent> {
+        if stanza.to().is_none_or(|to| to.domain() != self.remote.as_str()) {
+            return Err(Unsent::Misaddressed);
+        }
+        if !self.is_open() || !stanza.from().is_some_and(|from| self.pairs.is_ready(from.domain())) {
+            return Err(Unsent::NotReady);
         }
         let before = self.wire.out.len();
         stanza.write(ContentNamespace::Server, &mut self.wire.out);
@@ -269,9 +268,10 @@ impl S2sOut {
         if self.peer_max_bytes.is_some_and(|most| size > most) {
             // Abuse case 136: the peer would end the stream, and everybody's stanzas with it.
             self.wire.out.truncate(before);
-            return self.events.push_back(Event::Unsent(stanza, StanzaCondition::PolicyViolation));
+            return Err(Unsent::TooLarge);
         }
         self.quiet_since = now;
+        Ok(())
     }
 
     /// Opens the stream, or opens it anew.

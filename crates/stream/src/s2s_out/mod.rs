@@ -5,7 +5,7 @@
 //! same stream. The same stream may carry the questions of a receiving server about keys of its own peers
 //! ([`Command::Verify`]): they need no proof, only the stream.
 //!
-//! The machine keeps no stanzas: [`Command::Send`] writes at once or gives the stanza back ([`Event::Unsent`]).
+//! The machine keeps no stanzas: [`S2sOut::send`] writes at once or says why not.
 
 mod dialback;
 mod features;
@@ -14,7 +14,7 @@ mod machine;
 use crate::{Closed, Dialback, DialbackSecret, S2sPolicy, S2sTransport, Step, Token, Validity};
 use std::time::Duration;
 use stonechat_jid::Domain;
-use stonechat_stanza::{Stanza, StanzaCondition, StreamError};
+use stonechat_stanza::{StanzaCondition, StreamError};
 use stonechat_xml::Limits as XmlLimits;
 
 pub use machine::S2sOut;
@@ -108,8 +108,6 @@ pub enum Event {
         /// What the peer says; [`Dialback::Failed`] also when it says nothing in time.
         answer: Dialback,
     },
-    /// A stanza that was not sent, and what its sender is to be told.
-    Unsent(Stanza, StanzaCondition),
     /// For the record.
     Note(Step),
     /// The stream has ended; nothing follows but answers to what is asked of the machine after it. What is to be sent is
@@ -155,6 +153,20 @@ pub enum PairFailure {
     /// Dialback is not allowed by our policy, or the bound of pairs is reached.
     #[error("dialback may not be used")]
     NotAllowed,
+}
+
+/// Why a stanza was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unsent {
+    /// The stream has ended, or the sender's domain is not proved on it: it may go by another stream.
+    #[error("the stream does not carry this domain")]
+    NotReady,
+    /// The peer would end the stream over it (XEP-0478).
+    #[error("the other server does not take stanzas that large")]
+    TooLarge,
+    /// It is not for the peer's domain.
+    #[error("it is for another domain")]
+    Misaddressed,
 }
 
 /// How the stream ended.
@@ -206,8 +218,6 @@ pub enum Command {
     AddLocal(Domain),
     /// Asks about a key. Answered by [`Event::Verified`]; waits for the stream to be open.
     Verify(Question),
-    /// Sends a stanza of a local domain that is ready; else it comes back as [`Event::Unsent`].
-    Send(Stanza),
     /// Ends the stream.
     Close(Option<StreamError>),
 }

@@ -334,6 +334,12 @@ impl Pair {
         self.run();
     }
 
+    pub(crate) fn send(&mut self, stanza: &Stanza) -> Result<(), s2s_out::Unsent> {
+        let sent = self.out.send(self.now, stanza);
+        self.run();
+        sent
+    }
+
     pub(crate) fn wait(&mut self, time: Duration) {
         self.now += time;
         self.out.on_timeout(self.now);

@@ -2,15 +2,15 @@
 
 use crate::pair::{Authoritative, Certificate, Name, Pair, Port, Setting, Ways, domain, stanza};
 use std::time::Duration;
-use stonechat_stanza::StanzaCondition;
+use stonechat_stanza::{Stanza, StanzaCondition};
 use stonechat_stream::s2s_in::{self, Proof};
-use stonechat_stream::s2s_out::{Command, Ended, Event, External, PairFailure, Purpose, Question};
+use stonechat_stream::s2s_out::{Command, Ended, Event, External, PairFailure, Purpose, Question, Unsent};
 use stonechat_stream::{Closed, Dialback, Step};
 
-fn hello(n: u32) -> Command {
-    Command::Send(stanza(&format!(
+fn hello(n: u32) -> Stanza {
+    stanza(&format!(
         "<message xmlns='jabber:client' from='romeo@a.example/x' to='juliet@b.example' id='{n}'><body>hi</body></message>"
-    )))
+    ))
 }
 
 fn proved(from: &str, to: &str, by: Proof) -> (String, String, Proof) {
@@ -20,7 +20,7 @@ fn proved(from: &str, to: &str, by: Proof) -> (String, String, Proof) {
 /// That stanzas cross, in order.
 fn talk(pair: &mut Pair) {
     for n in 0..3 {
-        pair.command(hello(n));
+        pair.send(&hello(n)).unwrap();
     }
     let stanzas = pair.stanzas();
     assert_eq!(stanzas.len(), 3, "{}", pair.transcript());
@@ -153,7 +153,7 @@ fn further_local_domains_on_one_stream() {
         "{}",
         pair.transcript()
     );
-    pair.command(Command::Send(stanza("<presence xmlns='jabber:client' from='r@a2.example' to='j@b.example'/>")));
+    pair.send(&stanza("<presence xmlns='jabber:client' from='r@a2.example' to='j@b.example'/>")).unwrap();
     assert_eq!(pair.stanzas().len(), 1);
     // Asked again, it is ready at once.
     let said = pair.said.len();
@@ -178,23 +178,20 @@ fn further_local_domains_on_one_stream() {
 }
 
 #[test]
-fn a_stanza_is_sent_or_given_back() {
+fn a_stanza_is_sent_or_not() {
     let mut pair = Pair::new(Setting::new(Ways::good(), Ways::good(), Port::StartTls));
     let cases = [
-        ("<message xmlns='jabber:client' from='r@a2.example' to='j@b.example'/>", StanzaCondition::RemoteServerTimeout),
-        ("<message xmlns='jabber:client' to='j@b.example'/>", StanzaCondition::RemoteServerTimeout),
-        ("<message xmlns='jabber:client' from='r@a.example' to='j@c.example'/>", StanzaCondition::InternalServerError),
+        ("<message xmlns='jabber:client' from='r@a2.example' to='j@b.example'/>", Unsent::NotReady),
+        ("<message xmlns='jabber:client' to='j@b.example'/>", Unsent::NotReady),
+        ("<message xmlns='jabber:client' from='r@a.example' to='j@c.example'/>", Unsent::Misaddressed),
     ];
     for (xml, wanted) in cases {
-        pair.command(Command::Send(stanza(xml)));
-        let Some(Event::Unsent(_, condition)) = pair.out_events.last() else { panic!("{xml}") };
-        assert_eq!(*condition, wanted, "{xml}");
+        assert_eq!(pair.send(&stanza(xml)), Err(wanted), "{xml}");
     }
     pair.command(Command::Close(None));
     assert_eq!(pair.ended(), Some(&Ended::Stream(Closed::Cleanly)));
     assert!(pair.in_events.iter().any(|event| matches!(event, s2s_in::Event::Closed(Closed::Cleanly))));
-    pair.command(hello(1));
-    assert!(matches!(pair.out_events.last(), Some(Event::Unsent(..))));
+    assert_eq!(pair.send(&hello(1)), Err(Unsent::NotReady));
     assert!(pair.stanzas().is_empty());
 }
 
@@ -207,17 +204,16 @@ fn abuse_136_nothing_beyond_the_peers_limit_is_sent() {
             "<message xmlns='jabber:client' from='r@a.example' to='j@b.example'><body>{body}</body></message>"
         ))
     };
-    pair.command(Command::Send(of(524_100)));
+    pair.send(&of(524_100)).unwrap();
     assert_eq!(pair.stanzas().len(), 1);
-    pair.command(Command::Send(of(524_288)));
-    assert!(matches!(pair.out_events.last(), Some(Event::Unsent(_, StanzaCondition::PolicyViolation))));
+    assert_eq!(pair.send(&of(524_288)), Err(Unsent::TooLarge));
     assert_eq!(pair.ended(), None);
     talk_after(&mut pair);
 }
 
 fn talk_after(pair: &mut Pair) {
     let before = pair.stanzas().len();
-    pair.command(hello(9));
+    pair.send(&hello(9)).unwrap();
     assert_eq!(pair.stanzas().len(), before + 1);
 }
 
@@ -287,7 +283,7 @@ fn an_idle_stream_is_closed_by_who_receives() {
 /// A long conversation, for one way of cutting it.
 fn conversation(setting: Setting, piece: usize) -> String {
     let mut pair = Pair::new(Setting { piece, ..setting });
-    pair.command(hello(1));
+    let _ = pair.send(&hello(1));
     pair.command(Command::AddLocal(domain("a2.example")));
     pair.command(Command::Verify(Question {
         from: domain("a.example"),
@@ -295,7 +291,7 @@ fn conversation(setting: Setting, piece: usize) -> String {
         stream_id: "1".to_owned(),
         key: "k".to_owned(),
     }));
-    pair.command(hello(2));
+    let _ = pair.send(&hello(2));
     pair.command(Command::Close(None));
     assert!(pair.most_held < 64 * 1024, "{}", pair.most_held);
     pair.transcript()
