@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain};
 use stonechat_router::{BindError, ClientSession, Commits, Outbox, Router, SessionFacts, Turn};
 use stonechat_sasl::{DecoySecret, Lookup, Verdict};
-use stonechat_stanza::{ContentNamespace, StreamCondition, StreamError};
+use stonechat_stanza::{ContentNamespace, StanzaCondition, StreamCondition, StreamError};
 use stonechat_store::AccountState;
 use stonechat_stream::c2s::{C2s, Command, Config, Event, Failed, Limits, Transport};
 use stonechat_stream::{Closed, TlsFacts};
@@ -239,7 +239,8 @@ impl Driver {
     async fn settle(&mut self) -> Going {
         loop {
             let mut turn = Turn::new();
-            let mut ended = Going::On;
+            // What the machine wrote before an event goes before what comes of it.
+            let mut ended = self.transmit();
             while let Some(event) = self.machine.poll_event() {
                 if self.on_event(event, &mut turn).await == Going::Ended {
                     ended = Going::Ended;
@@ -334,6 +335,18 @@ impl Driver {
         let now = Instant::now();
         match event {
             Event::Stanza(stanza) => return self.on_stanza(stanza, turn).await,
+            Event::Reply(None) | Event::Acknowledged(_) | Event::AcknowledgementRequested | Event::ClientState(_) => {}
+            Event::Reply(Some(reply)) => {
+                let mut out = Vec::new();
+                reply.write(ContentNamespace::Client, &mut out);
+                if self.link.transmit(&out).is_err() {
+                    return Going::Ended;
+                }
+            }
+            Event::Enable(token, _) => {
+                self.machine.command(now, Command::EnableRefused(token, StanzaCondition::FeatureNotImplemented));
+            }
+            Event::Resume(token, _) => self.machine.command(now, Command::ResumeRefused(token, None)),
             Event::StartTls(domain) => return Box::pin(self.on_start_tls(&domain)).await,
             Event::Lookup(token, account) => {
                 let lookup = Box::pin(self.look_up(&account)).await;

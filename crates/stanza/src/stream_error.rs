@@ -1,6 +1,7 @@
 //! Stream errors (RFC 6120 §4.9).
 
 use crate::ns;
+use stonechat_xml::Element;
 
 macro_rules! conditions {
     ($($name:ident => $text:literal;)*) => {
@@ -67,6 +68,10 @@ impl StreamError {
     }
     /// Appends `<stream:error>…</stream:error>` for a stream on which the prefix `stream` is bound.
     pub fn write(&self, out: &mut Vec<u8>) {
+        self.write_with(None, out);
+    }
+    /// As [`StreamError::write`], with an application-specific condition (RFC 6120 §4.9.4).
+    pub fn write_with(&self, application: Option<&Element>, out: &mut Vec<u8>) {
         out.extend_from_slice(b"<stream:error><");
         out.extend_from_slice(self.condition.name().as_bytes());
         out.extend_from_slice(b" xmlns='");
@@ -78,6 +83,9 @@ impl StreamError {
             out.extend_from_slice(b"' xml:lang='en'>");
             stonechat_xml::escape_text(text, out);
             out.extend_from_slice(b"</text>");
+        }
+        if let Some(application) = application {
+            application.write(out, ns::CLIENT);
         }
         out.extend_from_slice(b"</stream:error>");
     }

@@ -7,8 +7,12 @@ use stonechat_xml::{Element, Frame};
 /// How a stream ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Closed {
-    /// Both sides closed it, or the peer did and was answered.
+    /// The peer closed its direction properly, and was answered, or answered us. Only this, on a client's stream, ends a
+    /// session that can be resumed (XEP-0198 §7): whatever else ends the stream leaves the session to be taken up again.
+    /// (A stream between servers says so too when the peer did not answer our closing.)
     Cleanly,
+    /// We closed it without an error, and the client did not close its own direction.
+    Unanswered,
     /// We ended it with an error.
     ByUs(StreamError),
     /// The peer ended it with an error.
@@ -28,6 +32,7 @@ impl std::fmt::Display for Closed {
         };
         match self {
             Closed::Cleanly => f.write_str("the stream was closed"),
+            Closed::Unanswered => f.write_str("we closed the stream, and the peer never did"),
             Closed::ByUs(error) => told(f, "we", error),
             Closed::ByPeer(error) => told(f, "the peer", error),
             Closed::Lost => f.write_str("the connection was lost"),

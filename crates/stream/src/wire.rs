@@ -31,6 +31,8 @@ pub(crate) struct Wire {
     parser: Parser,
     /// To be sent.
     pub(crate) out: Vec<u8>,
+    /// Bytes handed over to be sent.
+    sent: u64,
     pub(crate) header: OurHeader,
     /// Input that waits for an answer to a question.
     backlog: Vec<u8>,
@@ -71,6 +73,7 @@ impl Wire {
         Wire {
             parser: Parser::new(Framing::Stream, limits),
             out: Vec::new(),
+            sent: 0,
             header: OurHeader::Owed,
             backlog: Vec::new(),
             allowance: Some(limits.bytes),
@@ -120,12 +123,28 @@ impl Wire {
         self.element_deadline
     }
 
+    /// Bytes written to the stream from its beginning.
+    pub(crate) fn written(&self) -> u64 {
+        self.sent.saturating_add(size(&self.out))
+    }
+
     pub(crate) fn transmit(&mut self, out: &mut Vec<u8>) -> Transmit {
-        if self.out.is_empty() {
+        self.transmit_until(u64::MAX, out)
+    }
+
+    /// Hands over what was written before that many bytes were.
+    pub(crate) fn transmit_until(&mut self, until: u64, out: &mut Vec<u8>) -> Transmit {
+        let due = until.saturating_sub(self.sent).min(size(&self.out));
+        if due == 0 {
             return Transmit::Nothing;
         }
+        self.sent = self.sent.saturating_add(due);
+        let rest = match usize::try_from(due) {
+            Ok(due) if due < self.out.len() => self.out.split_off(due),
+            _ => Vec::new(),
+        };
         out.extend_from_slice(&self.out);
-        self.out = Vec::new();
+        self.out = rest;
         Transmit::Bytes
     }
 
@@ -156,6 +175,10 @@ impl Wire {
             (true, None) => now.checked_add(self.element),
         };
     }
+}
+
+fn size(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }
 
 /// Bytes from the peer.

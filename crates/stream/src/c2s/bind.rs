@@ -1,7 +1,8 @@
 //! Resource binding (RFC 6120 §7), and the session establishment of RFC 3921 §3, which has nothing to do.
 
 use super::Event;
-use super::machine::{C2s, State};
+use super::machine::{C2s, Request, State};
+use super::management::Counting;
 use super::negotiation::{Row, too_early};
 use crate::{Phase, Token};
 use std::time::Instant;
@@ -41,8 +42,9 @@ fn take(stream: &mut C2s, now: Instant, frame: Frame) {
         // RFC 6120 §7.7: nothing in it is no wish.
         let resource = resource.filter(|resource| !resource.is_empty());
         let token = stream.tokens.next();
-        stream.events.push_back(Event::Bind(token, account.clone(), resource));
-        *request = Some((token, stanza));
+        *request = Some(Request::Bind(token, stanza));
+        let account = account.clone();
+        stream.tell(Event::Bind(token, account, resource));
     } else if is_set && to_server && stanza.has_child("session", ns::SESSION) {
         answer(stream, stanza.iq_result(None));
     } else {
@@ -51,14 +53,21 @@ fn take(stream: &mut C2s, now: Instant, frame: Frame) {
 }
 
 /// An answer of the stream itself comes from nobody else (RFC 6120 §8.1.2.1).
-pub(super) fn answer(stream: &mut C2s, mut reply: Stanza) {
+pub(super) fn from_the_stream(mut reply: Stanza) -> Stanza {
     reply.head_mut().from = None;
-    reply.write(ContentNamespace::Client, &mut stream.wire.out);
+    reply
+}
+
+fn answer(stream: &mut C2s, reply: Stanza) {
+    from_the_stream(reply).write(ContentNamespace::Client, &mut stream.wire.out);
 }
 
 fn answered(stream: &mut C2s, token: Token) -> Option<Stanza> {
     let State::Binding { request, .. } = &mut stream.state else { return None };
-    request.take_if(|(asked, _)| *asked == token).map(|(_, stanza)| stanza)
+    match request.take_if(|request| matches!(request, Request::Bind(asked, _) if *asked == token)) {
+        Some(Request::Bind(_, stanza)) => Some(stanza),
+        _ => None,
+    }
 }
 
 pub(super) fn bound(stream: &mut C2s, token: Token, jid: FullJid) {
@@ -66,8 +75,7 @@ pub(super) fn bound(stream: &mut C2s, token: Token, jid: FullJid) {
     // RFC 6120 §7.6.1
     let bound = Element::new("bind", ns::BIND).with_child(Element::new("jid", ns::BIND).with_text(jid.as_str()));
     answer(stream, request.iq_result(Some(bound)));
-    stream.login_deadline = None;
-    stream.state = State::Bound(jid);
+    stream.establish(jid, Counting::Off);
 }
 
 pub(super) fn refused(stream: &mut C2s, token: Token, error: &StanzaError) {

@@ -1,8 +1,9 @@
 //! The states of a client's stream, and the stream itself: headers, time, its end.
 
 use super::auth::Exchange;
-use super::{Command, Config, Event, bind, negotiation, sasl, stanzas};
-use crate::ending::{CLOSING, peer_error};
+use super::management::Counting;
+use super::{Command, Config, Event, bind, management, negotiation, sasl, stanzas};
+use crate::ending::CLOSING;
 use crate::header::{self, FOOTER, Ours, stream_id};
 use crate::outside::Tokens;
 use crate::wire::{self, Gate, OurHeader, Wire, earliest, name_of};
@@ -15,7 +16,7 @@ use stonechat_sasl::ChannelBindings;
 use stonechat_stanza::{
     AcceptError, Accepted, ContentNamespace, Stanza, StanzaCondition, StreamCondition, StreamError, ns,
 };
-use stonechat_xml::{Frame, Header, Item, Text};
+use stonechat_xml::{Element, Frame, Header, Item, Text};
 
 #[derive(Clone, Debug)]
 pub(super) enum Security {
@@ -32,16 +33,26 @@ pub(super) enum State {
     Authenticating(Box<Exchange>),
     /// `<proceed/>` was sent.
     Securing,
-    /// Authenticated; a resource is to be bound.
+    /// Authenticated; a resource is to be bound, or a session resumed.
     Binding {
         account: BareJid,
-        request: Option<(Token, Stanza)>,
+        request: Option<Request>,
     },
     /// Established.
-    Bound(FullJid),
+    Bound {
+        jid: FullJid,
+        counting: Counting,
+    },
     /// Our footer was sent; the peer's is awaited.
     Closing(Instant),
     Closed,
+}
+
+/// What an authenticated client asked for, unanswered as yet.
+pub(super) enum Request {
+    Bind(Token, Stanza),
+    /// The session it wants back (XEP-0198 §5).
+    Resume(Token, String),
 }
 
 /// The machine.
@@ -56,7 +67,8 @@ pub struct C2s {
     lang: Option<Text>,
     pub(super) failures: u8,
     pub(super) tokens: Tokens,
-    pub(super) events: VecDeque<Event>,
+    /// Each with how much had been written before it.
+    events: VecDeque<(u64, Event)>,
     pub(super) login_deadline: Option<Instant>,
     quiet_since: Instant,
 }
@@ -113,7 +125,7 @@ impl C2s {
     pub fn on_eof(&mut self) {
         match self.state {
             State::Closed => {}
-            State::Closing(_) => self.finish(Closed::Cleanly),
+            State::Closing(_) => self.finish(Closed::Unanswered),
             _ => self.finish(Closed::Lost),
         }
     }
@@ -123,12 +135,12 @@ impl C2s {
         let passed = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
         match self.state {
             State::Closed => {}
-            State::Closing(deadline) if deadline <= now => self.finish(Closed::Cleanly),
+            State::Closing(deadline) if deadline <= now => self.finish(Closed::Unanswered),
             State::Closing(_) => {}
             _ if passed(self.login_deadline) || passed(self.wire.element_deadline()) => {
                 self.end_with(now, StreamCondition::ConnectionTimeout);
             }
-            State::Bound(_) if passed(self.keepalive_due()) => {
+            State::Bound { .. } if passed(self.keepalive_due()) => {
                 self.quiet_since = now;
                 self.wire.out.push(b' ');
             }
@@ -138,7 +150,7 @@ impl C2s {
 
     fn keepalive_due(&self) -> Option<Instant> {
         match self.state {
-            State::Bound(_) => self.quiet_since.checked_add(self.config.limits.keepalive),
+            State::Bound { .. } => self.quiet_since.checked_add(self.config.limits.keepalive),
             _ => None,
         }
     }
@@ -154,18 +166,26 @@ impl C2s {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.events.pop_front().map(|(_, event)| event)
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        self.events.push_back((self.wire.written(), event));
     }
 
     /// Moves what is to be sent to the end of `out`. Whether there was anything.
+    ///
+    /// What the machine wrote after an event that was not polled yet stays: what comes of the event goes before it. (The
+    /// end of a stream, above all, which nothing may follow.)
     pub fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Transmit {
-        self.wire.transmit(out)
+        let until = self.events.front().map_or(u64::MAX, |(written, _)| *written);
+        self.wire.transmit_until(until, out)
     }
 
     /// The bound address, when there is one.
     pub fn bound(&self) -> Option<&FullJid> {
         match &self.state {
-            State::Bound(jid) => Some(jid),
+            State::Bound { jid, .. } => Some(jid),
             _ => None,
         }
     }
@@ -189,8 +209,18 @@ impl C2s {
             }
             Command::Bound(token, jid) => bind::bound(self, token, jid),
             Command::BindRefused(token, error) => bind::refused(self, token, &error),
+            Command::Enabled(token, enabled) => management::enabled(self, token, &enabled),
+            Command::EnableRefused(token, condition) => management::enable_refused(self, token, condition),
+            Command::Resumed(token, resumed) => management::resumed(self, token, resumed),
+            Command::ResumeRefused(token, h) => management::resume_refused(self, token, h),
+            Command::Acknowledge(h) => management::acknowledge(self, h),
+            Command::AcknowledgedTooMuch { h, sent } => management::acknowledged_too_much(self, h, sent),
             Command::Send(stanza) => {
-                if !matches!(self.state, State::Securing | State::Closed | State::Closing(_)) {
+                // Once a resource is bound, what is not counted is not sent.
+                if matches!(
+                    self.state,
+                    State::Opening(_) | State::Negotiating | State::Authenticating(_) | State::Binding { .. }
+                ) {
                     stanza.write(ContentNamespace::Client, &mut self.wire.out);
                 }
             }
@@ -198,6 +228,12 @@ impl C2s {
             Command::Close(None) => self.close(now),
         }
         wire::resume(self, now);
+    }
+
+    /// The client has its address: nothing presses any more.
+    pub(super) fn establish(&mut self, jid: FullJid, counting: Counting) {
+        self.login_deadline = None;
+        self.state = State::Bound { jid, counting };
     }
 
     fn on_header(&mut self, now: Instant, header: &Header) {
@@ -262,45 +298,38 @@ impl C2s {
         self.wire.header = OurHeader::Sent;
     }
 
+    /// Every stanza makes one event, a [`Event::Stanza`] or a [`Event::Reply`], in the order in which they came: that is
+    /// what XEP-0198 counts.
     fn on_frame_bound(&mut self, now: Instant, frame: Frame) {
-        let State::Bound(jid) = &self.state else { return };
+        let State::Bound { jid, .. } = &self.state else { return };
         let stanza = match Accepted::from_frame(frame, ContentNamespace::Client) {
             Ok(Accepted::Stanza(stanza)) => stanza,
+            Ok(Accepted::Other(frame)) => return negotiation::take_bound(self, now, frame),
             // RFC 6120 §4.9.3.24
-            Ok(Accepted::Other(frame)) => {
-                return match peer_error(&frame) {
-                    Some(error) => self.ended_by_peer(Closed::ByPeer(error)),
-                    None => self.end_with(now, StreamCondition::UnsupportedStanzaType),
-                };
-            }
             Err(AcceptError::NotAStanza) => return self.end_with(now, StreamCondition::UnsupportedStanzaType),
             Err(AcceptError::Refused { reply, .. }) => {
-                if let Some(reply) = reply {
-                    reply.write(ContentNamespace::Client, &mut self.wire.out);
-                }
-                return;
+                return self.tell(Event::Reply(reply.map(|reply| *reply)));
             }
         };
         let mut stanza = match stanzas::stamp(stanza, jid, &*self.config.hosts) {
             Ok(stanza) => stanza,
             Err(condition) => return self.end_with(now, condition),
         };
-        match stanzas::of_the_stream(&stanza, jid) {
+        let event = match stanzas::of_the_stream(&stanza, jid) {
             stanzas::Ours::No => {
                 // RFC 6120 §8.1.5
                 if stanza.head().lang.is_none() {
                     stanza.head_mut().lang = self.lang.clone();
                 }
-                self.events.push_back(Event::Stanza(stanza));
+                Event::Stanza(stanza)
             }
-            stanzas::Ours::Session => bind::answer(self, stanza.iq_result(None)),
+            stanzas::Ours::Session => Event::Reply(Some(bind::from_the_stream(stanza.iq_result(None)))),
+            // Abuse case 33: one resource a stream.
             stanzas::Ours::Bind => {
-                // Abuse case 33: one resource a stream.
-                if let Some(reply) = stanza.error_reply(&StanzaCondition::NotAllowed.into()) {
-                    bind::answer(self, reply);
-                }
+                Event::Reply(stanza.error_reply(&StanzaCondition::NotAllowed.into()).map(bind::from_the_stream))
             }
-        }
+        };
+        self.tell(event);
     }
 
     pub(super) fn end_with(&mut self, now: Instant, condition: StreamCondition) {
@@ -310,6 +339,11 @@ impl C2s {
     /// Ends the stream with an error. Our header goes first when it has not yet (RFC 6120 §4.9.1.2), and nothing is read
     /// any more: stream errors cannot be recovered from (§4.9.1.1).
     pub(super) fn end(&mut self, _now: Instant, error: StreamError) {
+        self.end_saying(error, None);
+    }
+
+    /// As [`C2s::end`], with an application-specific condition (RFC 6120 §4.9.4).
+    pub(super) fn end_saying(&mut self, error: StreamError, application: Option<&Element>) {
         if matches!(self.state, State::Closed | State::Closing(_)) {
             return;
         }
@@ -320,7 +354,7 @@ impl C2s {
         if self.wire.header == OurHeader::Owed {
             self.send_header(None);
         }
-        error.write(&mut self.wire.out);
+        error.write_with(application, &mut self.wire.out);
         self.wire.out.extend_from_slice(FOOTER);
         self.finish(Closed::ByUs(error));
     }
@@ -332,7 +366,7 @@ impl C2s {
         }
         if matches!(self.state, State::Securing) {
             // In the middle of the handshake nothing can be said.
-            return self.finish(Closed::Cleanly);
+            return self.finish(Closed::Unanswered);
         }
         if self.wire.header == OurHeader::Owed {
             self.send_header(None);
@@ -340,7 +374,7 @@ impl C2s {
         self.wire.out.extend_from_slice(FOOTER);
         match now.checked_add(CLOSING) {
             Some(deadline) => self.state = State::Closing(deadline),
-            None => self.finish(Closed::Cleanly),
+            None => self.finish(Closed::Unanswered),
         }
     }
 
@@ -355,7 +389,7 @@ impl C2s {
     fn finish(&mut self, closed: Closed) {
         self.state = State::Closed;
         self.wire.end(self.config.limits.before);
-        self.events.push_back(Event::Closed(closed));
+        self.tell(Event::Closed(closed));
     }
 }
 
@@ -371,6 +405,7 @@ impl wire::Machine for C2s {
         match &self.state {
             State::Authenticating(exchange) if exchange.is_waiting() => Gate::Waiting,
             State::Binding { request: Some(_), .. } => Gate::Waiting,
+            State::Bound { counting: Counting::Asked(_), .. } => Gate::Waiting,
             State::Securing => Gate::Securing,
             State::Closed => Gate::Closed,
             _ => Gate::Open,
@@ -385,7 +420,7 @@ impl wire::Machine for C2s {
                 State::Negotiating | State::Authenticating(_) | State::Binding { .. } => {
                     negotiation::take(self, now, frame);
                 }
-                State::Bound(_) => self.on_frame_bound(now, frame),
+                State::Bound { .. } => self.on_frame_bound(now, frame),
                 State::Opening(_) => self.end_with(now, StreamCondition::BadFormat),
                 State::Closing(_) | State::Closed | State::Securing => {}
             },
@@ -396,7 +431,7 @@ impl wire::Machine for C2s {
     fn fail(&mut self, now: Instant, error: StreamError) {
         match self.state {
             // What comes after our footer is of no interest, and neither is its form.
-            State::Closing(_) => self.finish(Closed::Cleanly),
+            State::Closing(_) => self.finish(Closed::Unanswered),
             _ => self.end(now, error),
         }
     }

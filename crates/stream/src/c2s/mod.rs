@@ -1,14 +1,17 @@
 //! A client's stream, as the receiving entity (RFC 6120 §4 to §7).
 //!
 //! [`machine`] has the states and the stream itself; [`negotiation`] the table of what can be negotiated, a row a
-//! protocol, each in a file of its own: [`starttls`], [`sasl`], [`registration`], [`bind`]. What adds to the negotiation
-//! adds a file and a row. [`stanzas`] is what is done with a bound client's stanzas.
+//! protocol, each in a file of its own: [`starttls`], [`sasl`], [`registration`], [`bind`], [`management`],
+//! [`client_state`]. What adds to the negotiation adds a file and a row. [`stanzas`] is what is done with a bound client's
+//! stanzas.
 //!
 //! Roster versioning and subscription pre-approval are announced by the [`FeatureSource`], where their rules live.
 
 mod auth;
 mod bind;
+mod client_state;
 mod machine;
+mod management;
 mod negotiation;
 mod registration;
 mod sasl;
@@ -20,12 +23,14 @@ use std::sync::Arc;
 use std::time::Duration;
 use stonechat_jid::{BareJid, Domain, FullJid};
 use stonechat_sasl::{DecoySecret, Lookup, Password, Verdict};
-use stonechat_stanza::{Stanza, StanzaError, StreamError};
+use stonechat_stanza::{Stanza, StanzaCondition, StanzaError, StreamError};
 use stonechat_xml::Limits as XmlLimits;
 
 pub use crate::Transmit;
 pub use auth::Failed;
+pub use client_state::ClientState;
 pub use machine::C2s;
+pub use management::{Enabled, ResumeRequest, Resumed, Resumption};
 
 /// What TLS is to this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +108,26 @@ pub enum Event {
     Register(Domain, Stanza),
     /// A stanza of the bound client, stamped.
     Stanza(Stanza),
-    /// The stream has ended; nothing follows. What is to be sent is sent first.
+    /// A stanza of the bound client that goes nowhere: what the stream answers, when it answers. Once a resource is bound
+    /// the machine writes no stanza itself, so that those sent are counted in one place; and every stanza that came makes
+    /// one [`Event::Stanza`] or one of these, in order, so that those received are.
+    Reply(Option<Stanza>),
+    /// The bound client wants its stanzas acknowledged; answer with [`Command::Enabled`] or [`Command::EnableRefused`].
+    /// What comes after it waits for the answer; both counts begin with it (XEP-0198 §4).
+    Enable(Token, Resumption),
+    /// The client wants a session back instead of a resource; answer with [`Command::Resumed`], [`Command::ResumeRefused`]
+    /// or, when `h` is more than was sent, [`Command::AcknowledgedTooMuch`].
+    Resume(Token, ResumeRequest),
+    /// The client has handled that many of the stanzas it was sent, modulo 2³². [`Command::AcknowledgedTooMuch`] when
+    /// they are more than it was.
+    Acknowledged(u32),
+    /// The client wants to know how many of its stanzas were handled: [`Command::Acknowledge`], as soon as what came
+    /// before is. One answer is enough for several requests.
+    AcknowledgementRequested,
+    /// Whether somebody looks at the bound client (XEP-0352). A session begins, and is resumed, as active.
+    ClientState(ClientState),
+    /// The stream has ended; nothing follows. What is to be sent is sent first. [`Closed::Cleanly`], and nothing else,
+    /// ends a session that could be resumed.
     Closed(Closed),
 }
 
@@ -118,7 +142,26 @@ pub enum Command {
     Bound(Token, FullJid),
     /// Answers [`Event::Bind`].
     BindRefused(Token, StanzaError),
-    /// Sends a stanza before a resource is bound.
+    /// Answers [`Event::Enable`]: `<enabled/>` is written, and counting is on.
+    Enabled(Token, Enabled),
+    /// Answers [`Event::Enable`].
+    EnableRefused(Token, StanzaCondition),
+    /// Answers [`Event::Resume`]: `<resumed/>` is written, the address is bound and counting is on. What the client had
+    /// not acknowledged is sent behind it.
+    Resumed(Token, Resumed),
+    /// Answers [`Event::Resume`]: there is no such session of this account. How many of its stanzas were handled, when
+    /// that is still known. The client may bind a resource then.
+    ResumeRefused(Token, Option<u32>),
+    /// Tells how many of the client's stanzas were handled, modulo 2³²; at any time while counting is on.
+    Acknowledge(u32),
+    /// Ends the stream: the client acknowledged `h` stanzas and was sent `sent`.
+    AcknowledgedTooMuch {
+        /// What the client said.
+        h: u32,
+        /// How many it was sent, modulo 2³².
+        sent: u32,
+    },
+    /// Sends a stanza before a resource is bound; after that it is ignored.
     Send(Stanza),
     /// Ends the stream.
     Close(Option<StreamError>),

@@ -2,7 +2,7 @@
 //! (RFC 6120 §4.3).
 
 use super::machine::{C2s, State};
-use super::{bind, registration, sasl, starttls};
+use super::{bind, client_state, management, registration, sasl, starttls};
 use crate::ending::peer_error;
 use crate::features::{limits_feature, write_features};
 use crate::{Closed, Phase};
@@ -28,10 +28,16 @@ const ROWS: &[Row] = &[
     sasl::ROW,
     registration::ROW,
     Row { phase: Phase::BeforeAuthentication, advertise: limits_before, take: None },
+    management::BEFORE_AUTHENTICATION,
     bind::ROW,
+    management::ROW,
+    client_state::ROW,
     Row { phase: Phase::AfterAuthentication, advertise: extensions_after, take: None },
     Row { phase: Phase::AfterAuthentication, advertise: limits_after, take: None },
 ];
+
+/// What a bound client may say that is no stanza, by namespace.
+const BOUND: &[(&str, Take)] = &[(ns::SM, management::take), (ns::CSI, client_state::take)];
 
 // XEP-0478
 fn limits_before(stream: &C2s, features: &mut Vec<Element>) {
@@ -71,6 +77,18 @@ pub(super) fn take(stream: &mut C2s, now: Instant, frame: Frame) {
     });
     match taker {
         Some(take) => take(stream, now, frame),
+        None => stream.end_with(now, StreamCondition::UnsupportedStanzaType),
+    }
+}
+
+/// An element of a bound client that is no stanza.
+pub(super) fn take_bound(stream: &mut C2s, now: Instant, frame: Frame) {
+    if let Some(error) = peer_error(&frame) {
+        return stream.ended_by_peer(Closed::ByPeer(error));
+    }
+    match BOUND.iter().find(|(namespace, _)| namespace == &&**frame.namespace()) {
+        Some((_, take)) => take(stream, now, frame),
+        // RFC 6120 §4.9.3.24
         None => stream.end_with(now, StreamCondition::UnsupportedStanzaType),
     }
 }

@@ -30,7 +30,7 @@ fn take(stream: &mut C2s, now: Instant, frame: Frame) {
             if stanza.has_child("query", ns::REGISTER)
                 && matches!(stanza.stanza_type(), StanzaType::Iq(IqType::Get | IqType::Set)) =>
         {
-            stream.events.push_back(Event::Register(domain, stanza));
+            stream.tell(Event::Register(domain, stanza));
         }
         Err(AcceptError::Refused { reply: Some(reply), .. }) => {
             reply.write(ContentNamespace::Client, &mut stream.wire.out);

@@ -71,12 +71,12 @@ pub(super) fn follow(stream: &mut C2s, now: Instant, step: auth::Next) {
         match step {
             auth::Next::Lookup(account) => {
                 exchange.await_answer(token);
-                return stream.events.push_back(Event::Lookup(token, account));
+                return stream.tell(Event::Lookup(token, account));
             }
             auth::Next::LookupImpossible => step = exchange.unknown_account(),
             auth::Next::CheckPassword(password, credentials) => {
                 exchange.await_answer(token);
-                return stream.events.push_back(Event::CheckPassword(token, password, credentials));
+                return stream.tell(Event::CheckPassword(token, password, credentials));
             }
             auth::Next::Challenge(data) => return auth::write_challenge(&data, &mut stream.wire.out),
             auth::Next::Success(account, data) => {
@@ -84,7 +84,7 @@ pub(super) fn follow(stream: &mut C2s, now: Instant, step: auth::Next) {
                 // RFC 6120 §6.4.6: the stream begins anew.
                 stream.wire.trust(stream.config.limits.after);
                 stream.wire.restart(stream.config.limits.after);
-                stream.events.push_back(Event::Authenticated(account.clone()));
+                stream.tell(Event::Authenticated(account.clone()));
                 stream.state = State::Opening(Some(account));
                 return;
             }
@@ -99,7 +99,7 @@ fn failed(stream: &mut C2s, now: Instant, failed: Failed) {
     if failed.counts() {
         stream.failures = stream.failures.saturating_add(1);
     }
-    stream.events.push_back(Event::AuthenticationFailed(failed));
+    stream.tell(Event::AuthenticationFailed(failed));
     if stream.failures >= stream.config.limits.attempts {
         // RFC 6120 §6.4.5
         stream.end(now, StreamError::new(StreamCondition::PolicyViolation).with_text("too many failed log-ins"));

@@ -30,7 +30,7 @@ fn take(stream: &mut C2s, now: Instant, frame: Frame) {
             let domain = domain.clone();
             stream.wire.out.extend_from_slice(b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
             stream.state = State::Securing;
-            stream.events.push_back(Event::StartTls(domain));
+            stream.tell(Event::StartTls(domain));
         }
         _ => {
             // RFC 6120 §5.4.2.2: a failure, and the stream is closed.

@@ -9,8 +9,8 @@ use stonechat_sasl::{
     ChannelBinding, ChannelBindings, Credentials, DEFAULT_ITERATIONS, DecoySecret, Hash, Lookup, Password, Verdict,
     decode, encode, prepare_password,
 };
-use stonechat_stanza::{StanzaCondition, StreamCondition};
-use stonechat_stream::c2s::{C2s, Command, Config, Event, Limits, Transport};
+use stonechat_stanza::{ContentNamespace, StanzaCondition, StreamCondition};
+use stonechat_stream::c2s::{C2s, Command, Config, Enabled, Event, Limits, Resumed, Resumption, Transport};
 use stonechat_stream::{Closed, FeatureSource, HostStatus, Hosts, Phase, Random, Registration, TlsFacts};
 use stonechat_xml::Element;
 
@@ -93,6 +93,17 @@ pub(crate) enum Answers {
     Never,
 }
 
+/// What becomes of a client's wish to have its stanzas acknowledged, and its session back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sessions {
+    /// Granted. There is the session `old`, bound to `old`, with 7 stanzas of the client handled and 3 sent to it.
+    Kept,
+    /// Stanzas are acknowledged, and no session can be resumed; it is still known that 5 were handled.
+    Counted,
+    /// Refused.
+    Refused,
+}
+
 pub(crate) struct Server {
     pub(crate) machine: C2s,
     pub(crate) now: Instant,
@@ -103,6 +114,8 @@ pub(crate) struct Server {
     pub(crate) store: Store,
     pub(crate) answers: Answers,
     pub(crate) refuse_bind: Option<StanzaCondition>,
+    /// What becomes of stream management.
+    pub(crate) sessions: Sessions,
     pub(crate) most_held: usize,
 }
 
@@ -141,6 +154,7 @@ impl Server {
             store: Store::Working,
             answers: Answers::AtOnce,
             refuse_bind: None,
+            sessions: Sessions::Kept,
             most_held: 0,
         }
     }
@@ -179,8 +193,12 @@ impl Server {
     }
 
     fn settle(&mut self) {
-        while let Some(event) = self.machine.poll_event() {
+        loop {
             self.machine.poll_transmit(&mut self.received);
+            let Some(event) = self.machine.poll_event() else { return };
+            if let Event::Reply(Some(reply)) = &event {
+                reply.write(ContentNamespace::Client, &mut self.received);
+            }
             if self.answers == Answers::AtOnce {
                 self.answer(&event);
             }
@@ -213,6 +231,23 @@ impl Server {
                     let resource = resource.as_deref().unwrap_or("made");
                     Command::Bound(*token, account.with_resource(resource, Level::Creating).unwrap())
                 }
+            },
+            Event::Enable(token, resumption) => match (self.sessions, resumption) {
+                (Sessions::Refused, _) => Command::EnableRefused(*token, StanzaCondition::ResourceConstraint),
+                (Sessions::Kept, Resumption::Wanted { seconds }) => {
+                    let max = Some(seconds.unwrap_or(600).min(600));
+                    Command::Enabled(*token, Enabled { id: Some("new".to_owned()), max })
+                }
+                _ => Command::Enabled(*token, Enabled::default()),
+            },
+            Event::Resume(token, request) => match (self.sessions, request.previd.as_str(), request.h) {
+                (Sessions::Kept, "old", h @ 4..) => Command::AcknowledgedTooMuch { h, sent: 3 },
+                (Sessions::Kept, "old", _) => {
+                    let jid = request.account.with_resource("old", Level::Creating).unwrap();
+                    Command::Resumed(*token, Resumed { jid, h: 7 })
+                }
+                (Sessions::Counted, ..) => Command::ResumeRefused(*token, Some(5)),
+                _ => Command::ResumeRefused(*token, None),
             },
             _ => return,
         };
@@ -254,12 +289,19 @@ impl Server {
         success
     }
 
-    /// From nothing to a bound resource, on direct TLS.
-    pub(crate) fn bound() -> Server {
+    /// From nothing to where a resource can be bound, on direct TLS.
+    pub(crate) fn binding() -> Server {
         let mut server = Server::new(Transport::DirectTls);
         server.send(HEADER);
         server.log_in();
         server.send(HEADER);
+        server.events.clear();
+        server
+    }
+
+    /// From nothing to a bound resource, on direct TLS.
+    pub(crate) fn bound() -> Server {
+        let mut server = Server::binding();
         let bound = server.send(BIND);
         assert!(bound.contains("<jid>user@a.example/balcony</jid>"), "{bound}");
         server.events.clear();

@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
+mod client_state;
 mod harness;
+mod management;
 mod negotiation;
 mod sasl;
 mod stanzas;
