@@ -8,7 +8,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
 use std::io::{self, Write};
 use std::sync::Arc;
-use stonechat_sasl::ChannelBindings;
+use stonechat_sasl::{ChannelBindings, TlsVersion};
 
 /// ALPN of XEP-0368.
 pub(crate) const ALPN_CLIENT: &[u8] = b"xmpp-client";
@@ -157,9 +157,16 @@ pub(crate) fn bindings(link: &Link, certificate: &CertifiedDomain) -> ChannelBin
             server.export_keying_material([0u8; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok()
         })
         .flatten();
+    // XEP-0515: read from the connection, never from the configuration.
+    let version = link.with_tls(|tls| tls.protocol_version()).flatten();
     ChannelBindings {
         tls_exporter: exporter.map(|data| data.to_vec()),
         tls_server_end_point: Some(certificate.end_point.clone()),
+        tls_version: match version {
+            Some(ProtocolVersion::TLSv1_3) => Some(TlsVersion::Tls13),
+            Some(ProtocolVersion::TLSv1_2) => Some(TlsVersion::Tls12),
+            _ => None,
+        },
     }
 }
 

@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 
 use crate::base64::{decode_attribute, encode_attribute};
 use crate::message::{Plain, ServerFirst, to_saslname};
-use crate::{ChannelBinding, Hash, Offer, Password};
+use crate::token::messages;
+use crate::{ChannelBinding, Hash, Offer, Password, TlsVersion};
 
 /// The iterations a server may ask for: RFC 7677 §4 at the lower end, about a second of work at the upper.
 const ITERATIONS: std::ops::RangeInclusive<u32> = 4096..=1_000_000;
@@ -31,6 +32,9 @@ pub enum ScramError {
     /// XEP-0474: somebody changed the list of mechanisms or channel-binding types on its way.
     #[error("what was offered is not what the server says it offered")]
     Downgrade,
+    /// XEP-0515: the server's end of the connection has another version of TLS.
+    #[error("the server sees another version of TLS")]
+    TlsVersion,
     /// The server does not know the password, or somebody else answered.
     #[error("the server did not prove that it knows the account")]
     Signature,
@@ -45,6 +49,7 @@ pub struct Scram {
     nonce: String,
     binding: Option<(ChannelBinding, Vec<u8>)>,
     offer: Option<Offer>,
+    tls_version: Option<TlsVersion>,
     /// What the server's signature must be, once the proof was made.
     server_signature: Option<Vec<u8>>,
 }
@@ -73,6 +78,7 @@ impl Scram {
             nonce: encode_attribute(client_nonce),
             binding,
             offer: None,
+            tls_version: None,
             server_signature: None,
         }
     }
@@ -88,6 +94,13 @@ impl Scram {
     #[must_use]
     pub fn verify_offer(mut self, offer: Offer) -> Scram {
         self.offer = Some(offer);
+        self
+    }
+
+    /// Checks what the server says of the connection's version of TLS (XEP-0515 §4.2), if it does, against ours.
+    #[must_use]
+    pub fn verify_tls_version(mut self, version: TlsVersion) -> Scram {
+        self.tls_version = Some(version);
         self
     }
 
@@ -111,6 +124,11 @@ impl Scram {
             && offer.downgrade_protection(self.hash) != claimed
         {
             return Err(ScramError::Downgrade);
+        }
+        if let (Some(version), Some(claimed)) = (self.tls_version, first.tls_version)
+            && version.hex() != claimed
+        {
+            return Err(ScramError::TlsVersion);
         }
 
         let mut binding = self.gs2_header().into_bytes();
@@ -154,6 +172,36 @@ impl Scram {
 
     fn first_bare(&self) -> String {
         format!("n={},r={}", to_saslname(&self.username), self.nonce)
+    }
+}
+
+/// One HT exchange as its client (draft-schmaus-kitten-sasl-ht-09).
+pub struct HashedToken {
+    initiator: Vec<u8>,
+    responder: Vec<u8>,
+}
+
+impl fmt::Debug for HashedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HashedToken(..)")
+    }
+}
+
+impl HashedToken {
+    /// Begins an exchange with a token, and the data of the channel binding that the mechanism has (none for `NONE`).
+    pub fn new(token: &str, data: &[u8]) -> HashedToken {
+        let (initiator, responder) = messages(token.as_bytes(), data);
+        HashedToken { initiator, responder }
+    }
+
+    /// `initiator-msg`.
+    pub fn initial(&self, username: &str) -> Vec<u8> {
+        [username.as_bytes(), b"\0", &self.initiator].concat()
+    }
+
+    /// Checks what came with success: the server knows the token too.
+    pub fn finish(&self, data: &[u8]) -> Result<(), ScramError> {
+        if bool::from(self.responder.ct_eq(data)) { Ok(()) } else { Err(ScramError::Signature) }
     }
 }
 

@@ -75,6 +75,14 @@ impl Credentials {
             Hash::Sha512 => self.sha512.as_ref(),
         }
     }
+    /// Replaces the keys for a hash.
+    pub fn set_keys(&mut self, hash: Hash, keys: ScramKeys) {
+        match hash {
+            Hash::Sha1 => self.sha1 = Some(keys),
+            Hash::Sha256 => self.sha256 = Some(keys),
+            Hash::Sha512 => self.sha512 = Some(keys),
+        }
+    }
     /// The keys for a hash, unless they cannot be keys of it.
     pub(crate) fn usable_keys(&self, hash: Hash) -> Option<&ScramKeys> {
         self.keys(hash).filter(|keys| keys.are_plausible(hash))

@@ -34,6 +34,8 @@ impl Hash {
 
     /// `HMAC(key, str)`, with the string in pieces.
     pub(crate) fn hmac(self, key: &[u8], pieces: &[&[u8]]) -> Vec<u8> {
+        #[cfg(test)]
+        work::count_hmac(pieces.iter().map(|piece| piece.len()).sum());
         macro_rules! keyed {
             ($hash:ty) => {{
                 let mut mac = Hmac::<$hash>::new_from_slice(key).expect("a key of any length");
@@ -78,7 +80,7 @@ impl Hash {
     }
 }
 
-/// The PBKDF2 runs of the current thread, for tests that compare the cost of two paths without a clock.
+/// The PBKDF2 runs and HMACs of the current thread, for tests that compare the cost of two paths without a clock.
 #[cfg(test)]
 pub(crate) mod work {
     use std::cell::RefCell;
@@ -87,6 +89,7 @@ pub(crate) mod work {
 
     thread_local! {
         static RUNS: RefCell<Vec<(Hash, u32)>> = const { RefCell::new(Vec::new()) };
+        static HMACS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
     }
 
     pub(crate) fn count(hash: Hash, iterations: u32) {
@@ -96,6 +99,15 @@ pub(crate) mod work {
     /// The runs since the last call.
     pub(crate) fn take() -> Vec<(Hash, u32)> {
         RUNS.take()
+    }
+
+    pub(crate) fn count_hmac(bytes: usize) {
+        HMACS.with_borrow_mut(|hmacs| hmacs.push(bytes));
+    }
+
+    /// The lengths of what was hashed with a key since the last call.
+    pub(crate) fn take_hmacs() -> Vec<usize> {
+        HMACS.take()
     }
 }
 

@@ -1,7 +1,6 @@
-//! Mechanism names, channel bindings, and what one stream offers.
+//! Mechanism names, what a TLS connection is known by, and what one stream offers.
 //!
-//! Deliberately absent: tls-unique, which TLS 1.3 does not define and RFC 9266 replaces; XEP-0515, which signs the TLS
-//! version, and that is not known here.
+//! Deliberately absent: tls-unique, which TLS 1.3 does not define and RFC 9266 replaces.
 
 use crate::base64::encode_attribute;
 
@@ -87,6 +86,25 @@ impl ChannelBinding {
     }
 }
 
+/// A version of TLS that log-ins are accepted over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TlsVersion {
+    /// RFC 5246.
+    Tls12,
+    /// RFC 8446.
+    Tls13,
+}
+
+impl TlsVersion {
+    /// The number on the wire, as XEP-0515 §4.1 writes it.
+    pub fn hex(self) -> &'static str {
+        match self {
+            TlsVersion::Tls12 => "0303",
+            TlsVersion::Tls13 => "0304",
+        }
+    }
+}
+
 /// The binding data of one TLS connection. Both or none are usable for `-PLUS` (specs: XEP-0440 makes
 /// tls-server-end-point mandatory).
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -95,6 +113,8 @@ pub struct ChannelBindings {
     pub tls_exporter: Option<Vec<u8>>,
     /// Hash of the certificate this connection presented.
     pub tls_server_end_point: Option<Vec<u8>>,
+    /// What was negotiated, where TLS ends here: SCRAM tells it to the client (XEP-0515). `None` where it is not known.
+    pub tls_version: Option<TlsVersion>,
 }
 
 impl ChannelBindings {
@@ -193,7 +213,7 @@ mod tests {
 
     #[test]
     fn channel_bindings_print_their_types_alone() {
-        let bindings = ChannelBindings { tls_exporter: Some(vec![1, 2, 3]), tls_server_end_point: None };
+        let bindings = ChannelBindings { tls_exporter: Some(vec![1, 2, 3]), ..ChannelBindings::default() };
         assert_eq!(format!("{bindings:?}"), "[TlsExporter]");
         assert_eq!(bindings.types(), [ChannelBinding::TlsExporter]);
     }

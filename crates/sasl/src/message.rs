@@ -1,4 +1,5 @@
-//! The grammar of SCRAM messages (RFC 5802 §7) and of PLAIN (RFC 4616 §2): bytes to parts, deciding nothing.
+//! The grammar of SCRAM messages (RFC 5802 §7), of PLAIN (RFC 4616 §2) and of HT (draft-schmaus-kitten-sasl-ht-09 §3.1):
+//! bytes to parts, deciding nothing.
 //!
 //! The order of attributes is fixed (RFC 5802 §5.1), so a message is read from its front. Unknown attributes are allowed
 //! at the places for extensions, checked for their form and ignored.
@@ -111,6 +112,8 @@ pub(crate) struct ServerFirst<'a> {
     pub(crate) iterations: u32,
     /// XEP-0474 §5.1: the downgrade protection hash, as it was written.
     pub(crate) downgrade_protection: Option<&'a str>,
+    /// XEP-0515 §4.1: the version of TLS at the server's end, as it was written.
+    pub(crate) tls_version: Option<&'a str>,
 }
 
 impl<'a> ServerFirst<'a> {
@@ -125,8 +128,9 @@ impl<'a> ServerFirst<'a> {
         }
         let iterations = iterations.parse().ok()?;
         extensions(attributes.clone()).ok()?;
-        let downgrade_protection = attributes.find_map(|attribute| attribute.strip_prefix("h="));
-        Some(ServerFirst { nonce, salt, iterations, downgrade_protection })
+        let downgrade_protection = attributes.clone().find_map(|attribute| attribute.strip_prefix("h="));
+        let tls_version = attributes.find_map(|attribute| attribute.strip_prefix("t="));
+        Some(ServerFirst { nonce, salt, iterations, downgrade_protection, tls_version })
     }
 }
 
@@ -169,6 +173,31 @@ impl Plain {
         message.push(0);
         message.extend_from_slice(password.as_bytes());
         message
+    }
+}
+
+/// `authcid NUL initiator-hashed-token` of HT.
+#[derive(Debug)]
+pub(crate) struct HashedTokenFirst<'a> {
+    pub(crate) username: &'a str,
+    pub(crate) proof: &'a [u8],
+}
+
+impl<'a> HashedTokenFirst<'a> {
+    pub(crate) fn parse(message: &'a [u8]) -> Result<HashedTokenFirst<'a>, Failure> {
+        let malformed = Failure::MalformedRequest;
+        if message.len() > LONGEST {
+            return Err(malformed);
+        }
+        // The hash may have any octet, so it is the first NUL that parts.
+        let end = message.iter().position(|byte| *byte == 0).ok_or(malformed)?;
+        let (username, rest) = message.split_at_checked(end).ok_or(malformed)?;
+        let username = std::str::from_utf8(username).map_err(|_| malformed)?;
+        let proof = rest.strip_prefix(b"\0").ok_or(malformed)?;
+        if username.is_empty() || proof.is_empty() {
+            return Err(malformed);
+        }
+        Ok(HashedTokenFirst { username, proof })
     }
 }
 
@@ -320,10 +349,21 @@ mod tests {
 
     #[test]
     fn rfc5802_7_server_first_messages() {
-        let message = ServerFirst::parse("r=x,s=AAAA,i=4096,d=1,h=abc=").unwrap();
+        let message = ServerFirst::parse("r=x,s=AAAA,i=4096,d=1,h=abc=,t=0304").unwrap();
         assert_eq!((message.iterations, message.downgrade_protection), (4096, Some("abc=")));
+        assert_eq!(message.tls_version, Some("0304"));
         for message in ["r=x,s=AAAA,i=0", "r=x,s=AAAA,i=+1", "r=x,s=AAAA,i=-1", "r=x,s=,i=1", "m=1,r=x,s=AAAA,i=1"] {
             assert!(ServerFirst::parse(message).is_none(), "{message}");
+        }
+    }
+
+    #[test]
+    fn sasl_ht_3_1_initiator_messages() {
+        let message = HashedTokenFirst::parse(b"juli\xc3\xa9t\0\0\x01\0\xff").unwrap();
+        assert_eq!((message.username, message.proof), ("juli\u{e9}t", &b"\0\x01\0\xff"[..]));
+        let long = [b"j".repeat(LONGEST).as_slice(), b"\0x"].concat();
+        for message in [&b""[..], b"juliet", b"juliet\0", b"\0", b"\0hash", b"\xc3\x28\0hash", &long] {
+            assert_eq!(HashedTokenFirst::parse(message).map(|_| ()), Err(Failure::MalformedRequest), "{message:?}");
         }
     }
 

@@ -419,7 +419,7 @@ mod tests {
 
     fn begin(mechanism: Mechanism) -> Negotiation {
         let offer = Offer { mechanisms: Mechanism::ALL.to_vec(), channel_bindings: vec![ChannelBinding::TlsExporter] };
-        let bindings = ChannelBindings { tls_exporter: Some(vec![1; 32]), tls_server_end_point: None };
+        let bindings = ChannelBindings { tls_exporter: Some(vec![1; 32]), ..ChannelBindings::default() };
         Negotiation::begin(mechanism.name(), &offer, &bindings, &DecoySecret([1; 32]), &[1; 18]).unwrap()
     }
 

@@ -3,7 +3,8 @@
 //! [`Terms`] judges the client's first message, [`Challenge`] its second. What the GS2 header says is judged before any
 //! account is looked up, the rest at the end and all at once: neither tells whether an account exists.
 //!
-//! The first answer carries the downgrade protection of XEP-0474 (`h`), which the proof then covers.
+//! The first answer carries the downgrade protection of XEP-0474 (`h`) and, where the connection's version of TLS is known,
+//! that of XEP-0515 (`t`). The proof then covers both.
 //!
 //! Deliberately absent: `e=` in the server's final message. RFC 6120 §6.4.5 has failure conditions for that.
 
@@ -13,7 +14,7 @@ use zeroize::Zeroizing;
 use crate::base64::encode_attribute;
 use crate::message::{BindingFlag, ClientFinal, ClientFirst, text};
 use crate::negotiation::Standing;
-use crate::{ChannelBinding, ChannelBindings, Failure, Hash, Notice, Offer, ScramKeys, Success};
+use crate::{ChannelBinding, ChannelBindings, Failure, Hash, Notice, Offer, ScramKeys, Success, TlsVersion};
 
 /// A failure, with what the operator should know of it.
 #[derive(Debug)]
@@ -49,6 +50,7 @@ pub(crate) struct Terms {
     /// The types advertised, with this connection's data.
     bindings: Vec<(ChannelBinding, Vec<u8>)>,
     downgrade_protection: String,
+    tls_version: Option<TlsVersion>,
     nonce: String,
 }
 
@@ -64,6 +66,7 @@ impl Terms {
                 .filter_map(|kind| Some((*kind, bindings.get(*kind)?.to_vec())))
                 .collect(),
             downgrade_protection: offer.downgrade_protection(hash),
+            tls_version: bindings.tls_version,
             nonce: encode_attribute(nonce),
         }
     }
@@ -96,6 +99,7 @@ impl Terms {
             nonce: format!("{}{}", first.nonce, self.nonce),
             expected_binding,
             downgrade_protection: self.downgrade_protection,
+            tls_version: self.tls_version,
         })
     }
 }
@@ -109,18 +113,23 @@ pub(crate) struct Opening {
     nonce: String,
     expected_binding: Vec<u8>,
     downgrade_protection: String,
+    tls_version: Option<TlsVersion>,
 }
 
 impl Opening {
     /// The server's first message.
     pub(crate) fn challenge(self, keys: ScramKeys, standing: Standing) -> (Challenge, Vec<u8>) {
-        let server_first = format!(
+        let mut server_first = format!(
             "r={},s={},i={},h={}",
             self.nonce,
             encode_attribute(&keys.salt),
             keys.iterations,
             self.downgrade_protection
         );
+        if let Some(version) = self.tls_version {
+            server_first.push_str(",t=");
+            server_first.push_str(version.hex());
+        }
         let challenge = Challenge {
             hash: self.hash,
             username: self.username,
@@ -203,6 +212,40 @@ mod tests {
         let signature = hash.hmac(&hash.digest(&proof), &[challenge.signed.as_bytes(), without_proof.as_bytes()]);
         proof.iter_mut().zip(signature).for_each(|(byte, signature)| *byte ^= signature);
         challenge.prove(format!("{without_proof},p={}", encode_attribute(&proof)).as_bytes())
+    }
+
+    #[test]
+    fn xep0515_4_3_the_published_exchange() {
+        let hash = Hash::Sha1;
+        let salt = [0x41, 0x25, 0xc2, 0x47, 0xe4, 0x3a, 0xb1, 0xe9, 0x3c, 0x6d, 0xff, 0x76];
+        let salted_password = hash.salted_password(b"pencil", &salt, 4096);
+        let keys = hash.server_side_keys(&salted_password, salt.to_vec(), 4096);
+        let nonce = "12C4CD5C-E38E-4A98-8F6D-15C38F51CCC6a09117a6-ac50-4f2f-93f1-93799c2bddf6";
+        let opening = |tls_version| Opening {
+            hash,
+            username: "user".to_owned(),
+            authzid: None,
+            bare: "n=user,r=12C4CD5C-E38E-4A98-8F6D-15C38F51CCC6".to_owned(),
+            nonce: nonce.to_owned(),
+            expected_binding: b"p=tls-exporter,,THIS IS FAKE CB DATA".to_vec(),
+            downgrade_protection: "G6k/rBLDqgOhRRaCuuatSDFkJ08=".to_owned(),
+            tls_version,
+        };
+        let first = format!("r={nonce},s=QSXCR+Q6sek8bf92,i=4096,h=G6k/rBLDqgOhRRaCuuatSDFkJ08=");
+        let last =
+            format!("c=cD10bHMtZXhwb3J0ZXIsLFRISVMgSVMgRkFLRSBDQiBEQVRB,r={nonce},p=KHUfN8dSy1K95crT4D5y1ItLJfs=");
+
+        let (challenge, sent) = opening(Some(TlsVersion::Tls13)).challenge(keys.clone(), Standing::Active);
+        assert_eq!(String::from_utf8(sent).unwrap(), format!("{first},t=0304"));
+        let success = challenge.prove(last.as_bytes()).unwrap();
+        assert_eq!(success.data.unwrap(), b"v=3w34ZIMVRkx2f2Ozb3/ecRPVdv4=");
+
+        // The proof covers the version: over another one, or none, it is wrong.
+        for (tls_version, expected) in [(Some(TlsVersion::Tls12), format!("{first},t=0303")), (None, first)] {
+            let (challenge, sent) = opening(tls_version).challenge(keys.clone(), Standing::Active);
+            assert_eq!(String::from_utf8(sent).unwrap(), expected);
+            assert_eq!(challenge.prove(last.as_bytes()).unwrap_err().failure, Failure::NotAuthorized);
+        }
     }
 
     #[test]

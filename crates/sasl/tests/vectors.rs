@@ -1,10 +1,11 @@
-//! Published exchanges: RFC 5802 §5, RFC 7677 §3, and the same for SHA-512, computed with another implementation.
+//! Published exchanges: RFC 5802 §5, RFC 7677 §3, and the same for SHA-512, computed with another implementation; and so
+//! computed, what a client brings for an upgrade (XEP-0480).
 //!
 //! Our challenge carries one attribute more than those (XEP-0474), which the proof covers. So the stored keys are held
 //! against the published ones, and proofs are made by the client side from challenges as published.
 
 use stonechat_sasl::client::Scram;
-use stonechat_sasl::{Credentials, Hash, decode, encode, prepare_password};
+use stonechat_sasl::{Credentials, Hash, UpgradeTask, decode, encode, prepare_password};
 
 struct Vector {
     hash: Hash,
@@ -101,5 +102,30 @@ fn rfc5802_credentials_of_another_server_are_good_here() {
     ] {
         assert!(credentials.verify(&prepare_password("pencil").unwrap()));
         assert!(!credentials.verify(&prepare_password("pencils").unwrap()));
+    }
+}
+
+#[test]
+fn xep0480_3_keys_from_a_salted_password() {
+    // "pencil", with this salt and 4096 iterations: SaltedPassword, StoredKey, ServerKey.
+    let table = [
+        (
+            UpgradeTask::ScramSha256,
+            "FbdSpdVmnzgiX9mI/cW+L5oGcLWVr/sruutVRwHr3yg=",
+            "nQpbZ77WudtqufPwikHXGRt6g2QJ4zns8bZLw273DRM=",
+            "jn2amWP1q1h+jgjy0YTO14S6/F02SV7taipOeB7ef20=",
+        ),
+        (
+            UpgradeTask::ScramSha512,
+            "lx09IjZlvpg0vqHcE9KeRLHSz0dHYbOW8f+aDDbJnylpnGAu4U+E75nBhoM3aBtuyhbHISvlcdjpHw3BMWXspw==",
+            "50q+37QH8XpaNkNxjgBGkxqXkoXVH2Lh3lHJ07g7AOGVlU4FcOi+wjKQc80Fl2VeSw/SniKUPcJigYjLk6Y/2w==",
+            "fgiGfVDf7076b3mVdGf4ced4bUxY4L8AjpHsD8KRzbGOujkLSpj40lrcb9IvGqJ4Uv3dBiyDgUgoQnoVamua2Q==",
+        ),
+    ];
+    for (task, salted_password, stored_key, server_key) in table {
+        let keys = task.keys(&decode(salted_password).unwrap(), *b"0123456789abcdef", 4096).unwrap();
+        assert_eq!((keys.salt.as_slice(), keys.iterations), (&b"0123456789abcdef"[..], 4096));
+        assert_eq!(encode(&keys.stored_key), stored_key);
+        assert_eq!(encode(&keys.server_key), server_key);
     }
 }

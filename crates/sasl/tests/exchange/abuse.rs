@@ -1,6 +1,6 @@
 //! `abuse-cases.md` group D, as far as it is decided in this crate.
 //!
-//! Not here: 51 beyond base64, 54, 59 and 60 (counting, aborting and limits are the stream's), 62 (no tokens yet).
+//! Not here: 51 beyond base64, 54, 59 and 60 (counting, aborting and limits are the stream's). 62 stands in `tokens.rs`.
 
 use stonechat_sasl::client::{self, Scram};
 use stonechat_sasl::{

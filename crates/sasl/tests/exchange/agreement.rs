@@ -1,7 +1,7 @@
 //! Each mechanism, to its good end.
 
 use stonechat_sasl::client::{self, Scram, ScramError};
-use stonechat_sasl::{ChannelBinding, Failure, Hash, Mechanism, Offer, Step, Success};
+use stonechat_sasl::{ChannelBinding, Failure, Hash, Mechanism, Offer, Step, Success, TlsVersion};
 
 use crate::desk::{Account, Desk, HASHES, bound_client, client as scram_client, credentials, password};
 
@@ -134,6 +134,45 @@ fn xep0474_a_hash_rewritten_on_its_way_spoils_the_proof() {
         negotiation.credentials(stonechat_sasl::Lookup::Found(credentials("pencil")));
         let proof = client.respond(changed.as_bytes()).unwrap();
         let step = negotiation.message(Some(&proof));
+        assert!(matches!(step, Step::Failure(Failure::NotAuthorized)), "{step:?}");
+    }
+}
+
+#[test]
+fn xep0515_the_version_of_tls_is_told_where_it_is_known() {
+    for hash in HASHES {
+        for (version, expected) in
+            [(Some(TlsVersion::Tls13), ",t=0304"), (Some(TlsVersion::Tls12), ",t=0303"), (None, "=")]
+        {
+            let mut desk = Desk::full();
+            desk.bindings.tls_version = version;
+            let client = scram_client(hash, "pencil").verify_tls_version(version.unwrap_or(TlsVersion::Tls13));
+            assert!(desk.scram(Mechanism::Scram(hash), client).is_ok());
+            let challenge = String::from_utf8(desk.challenges[0].clone()).unwrap();
+            assert!(challenge.ends_with(expected), "{challenge}");
+            assert_eq!(challenge.contains(",t="), version.is_some(), "{challenge}");
+        }
+    }
+}
+
+#[test]
+fn xep0515_a_client_whose_end_has_another_version_notices() {
+    let mut client = scram_client(Hash::Sha256, "pencil").verify_tls_version(TlsVersion::Tls12);
+    let step = Desk::full().hear("SCRAM-SHA-256", &[Some(&client.initial())]).unwrap();
+    let Step::Challenge(challenge) = step else { panic!("{step:?}") };
+    assert_eq!(client.respond(&challenge), Err(ScramError::TlsVersion));
+}
+
+#[test]
+fn xep0515_a_version_rewritten_on_its_way_spoils_the_proof() {
+    for rewritten in [",t=0303", ""] {
+        let mut desk = Desk::full();
+        let mut client = scram_client(Hash::Sha256, "pencil").verify_tls_version(TlsVersion::Tls12);
+        let mut negotiation = desk.begin("SCRAM-SHA-256").unwrap();
+        let step = negotiation.message(Some(&client.initial()));
+        let Step::Challenge(challenge) = desk.settle(&mut negotiation, step) else { panic!("no challenge") };
+        let challenge = String::from_utf8(challenge).unwrap().replace(",t=0304", rewritten);
+        let step = negotiation.message(Some(&client.respond(challenge.as_bytes()).unwrap()));
         assert!(matches!(step, Step::Failure(Failure::NotAuthorized)), "{step:?}");
     }
 }

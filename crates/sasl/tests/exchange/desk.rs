@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use stonechat_sasl::client::Scram;
 use stonechat_sasl::{
     ChannelBinding, ChannelBindings, Credentials, DecoySecret, Failure, Hash, Lookup, Mechanism, Negotiation, Offer,
-    Password, Step, Success, Verdict, prepare_password,
+    Password, Step, Success, TlsVersion, Verdict, prepare_password,
 };
 
 pub(crate) const HASHES: [Hash; 3] = [Hash::Sha1, Hash::Sha256, Hash::Sha512];
@@ -56,6 +56,7 @@ impl Desk {
             bindings: ChannelBindings {
                 tls_exporter: Some(vec![0xe0; 32]),
                 tls_server_end_point: Some(vec![0xce; 32]),
+                tls_version: Some(TlsVersion::Tls13),
             },
             account: Account::Found(credentials("pencil")),
             external: Verdict::Accepted,

@@ -6,3 +6,4 @@ mod abuse;
 mod agreement;
 mod desk;
 mod properties;
+mod tokens;

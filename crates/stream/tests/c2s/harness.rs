@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain, Level};
 use stonechat_sasl::client::Scram;
 use stonechat_sasl::{
-    ChannelBinding, ChannelBindings, Credentials, DEFAULT_ITERATIONS, DecoySecret, Hash, Lookup, Password, Verdict,
-    decode, encode, prepare_password,
+    ChannelBinding, ChannelBindings, Credentials, DEFAULT_ITERATIONS, DecoySecret, Hash, Lookup, Password, TlsVersion,
+    Verdict, decode, encode, prepare_password,
 };
 use stonechat_stanza::{ContentNamespace, StanzaCondition, StreamCondition};
 use stonechat_stream::c2s::{C2s, Command, Config, Enabled, Event, Limits, Resumed, Resumption, Transport};
@@ -120,7 +120,11 @@ pub(crate) struct Server {
 }
 
 pub(crate) fn bindings() -> ChannelBindings {
-    ChannelBindings { tls_exporter: Some(vec![7; 32]), tls_server_end_point: Some(vec![9; 32]) }
+    ChannelBindings {
+        tls_exporter: Some(vec![7; 32]),
+        tls_server_end_point: Some(vec![9; 32]),
+        tls_version: Some(TlsVersion::Tls13),
+    }
 }
 
 pub(crate) fn config(transport: Transport, registration: Registration) -> Config {
