@@ -73,6 +73,13 @@ pub(crate) enum Permission {
     Refused,
 }
 
+impl Config {
+    /// Whether there is federation: a server that no other server can answer does not talk to any.
+    pub(crate) fn federates(&self) -> Permission {
+        Permission::from_flag(!self.listen.s2s.is_empty() || !self.listen.s2s_tls.is_empty())
+    }
+}
+
 impl Permission {
     fn from_flag(flag: bool) -> Self {
         if flag { Permission::Allowed } else { Permission::Refused }
@@ -96,6 +103,8 @@ pub(crate) struct Federation {
     pub(crate) extra_roots: Vec<PathBuf>,
     pub(crate) resolver: Option<SocketAddr>,
     pub(crate) allow_plaintext: Permission,
+    /// Whether DNS may send us to addresses that are not of the public internet.
+    pub(crate) allow_private: Permission,
     pub(crate) hosts: BTreeMap<Domain, FixedHost>,
 }
 
@@ -310,6 +319,7 @@ impl Checker<'_> {
             extra_roots: s2s.extra_roots.iter().map(|path| self.at(path)).collect(),
             resolver,
             allow_plaintext: Permission::from_flag(s2s.allow_plaintext),
+            allow_private: Permission::from_flag(s2s.allow_private),
             hosts,
         })
     }

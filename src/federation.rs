@@ -8,10 +8,13 @@ use std::sync::Arc;
 use stonechat_admin::{ErrorCode, Federation as Asked, LinkView, PingAnswer};
 use stonechat_jid::Domain;
 use stonechat_net::{
-    AddressLimits, Addresses, Certificates, PeerDialler, PeerFront, RandomOf, Roots, accept_peer, hosts_of,
+    AddressLimits, Addresses, Certificates, DomainLimits, Domains, PeerDialler, PeerFront, RandomOf, Roots,
+    accept_peer, hosts_of,
 };
 use stonechat_router::Router;
-use stonechat_s2s::{Federation, HickoryResolver, Security, Settings, Target, serve_inbound};
+use stonechat_s2s::{
+    Federation, HickoryResolver, Pace, PrivateAddresses, Security, Settings, Switch, Target, Unpaced, serve_inbound,
+};
 use stonechat_stream::{
     CertificatePolicy, DialbackPolicy, DialbackSecret, Random, S2sPolicy, S2sTransport, TlsPolicy, s2s_in,
 };
@@ -51,13 +54,30 @@ pub(crate) fn start(config: &Config, peers: Arc<PeerFront>, secret: &[u8; 32]) -
             (domain.clone(), Target { host: fixed.host.clone(), port: fixed.port, security })
         })
         .collect();
-    let settings = Settings { policy: policy(config), hosts, ..Settings::default() };
+    let settings = Settings {
+        switch: match config.federates() {
+            Permission::Allowed => Switch::On,
+            Permission::Refused => Switch::Off,
+        },
+        policy: policy(config),
+        hosts,
+        private: match section.allow_private {
+            Permission::Allowed => PrivateAddresses::Allowed,
+            Permission::Refused => PrivateAddresses::Refused,
+        },
+        ..Settings::default()
+    };
+    let pace: Arc<dyn Pace> = match config.rate_limits {
+        Permission::Allowed => Arc::new(Domains::new(DomainLimits::default())),
+        Permission::Refused => Arc::new(Unpaced),
+    };
     Ok(Federation::new(
         settings,
         Arc::new(resolver),
         Arc::new(PeerDialler::new(peers)),
         DialbackSecret::new(secret),
         Arc::new(SystemRandom),
+        pace,
     ))
 }
 

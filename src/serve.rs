@@ -2,6 +2,7 @@
 
 use crate::cli::Serve;
 use crate::client;
+use crate::config::Permission;
 use crate::output::{self, Failure, Format};
 use crate::server::{self, Server};
 use std::path::Path;
@@ -34,6 +35,9 @@ fn announce(server: &Server) {
     let control = server.control();
     for place in control.listening() {
         info!(event = "server.listening", "listening: {place}");
+    }
+    if control.config().federates() == Permission::Refused {
+        info!(event = "s2s.off", "federation is off: listen.s2s and listen.s2s_tls are empty");
     }
     for certificate in CertificatesControl::status(&**control) {
         if certificate.self_signed {
@@ -90,6 +94,10 @@ pub(crate) fn check(named: Option<&Path>, format: Format) -> Result<(), Failure>
             "configuration": config.path.display().to_string(),
             "domains": config.domains.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "certificates": loaded,
+            "federation": match config.federates() {
+                Permission::Allowed => "on",
+                Permission::Refused => "off: listen.s2s and listen.s2s_tls are empty",
+            },
             "notices": config.notices,
             "result": "good",
         }))

@@ -55,6 +55,8 @@ class Stonechat(Server):
         yield "[s2s]"
         yield f"require_valid_certificate = {text(settings.valid_certificates)}"
         yield f"allow_plaintext = {text(settings.plaintext)}"
+        # The lab is a network of its own.
+        yield "allow_private = true"
         yield f"extra_roots = {text([str(self.lab.authority.certificate)])}"
         if settings.extra.get("own_resolver"):
             # The other servers take the system's, which is the lab's too: both ways are in use.

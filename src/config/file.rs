@@ -95,6 +95,7 @@ pub(super) struct S2s {
     pub(super) extra_roots: Vec<PathBuf>,
     pub(super) resolver: String,
     pub(super) allow_plaintext: bool,
+    pub(super) allow_private: bool,
     pub(super) hosts: BTreeMap<String, String>,
 }
 
@@ -105,6 +106,7 @@ impl Default for S2s {
             extra_roots: Vec::new(),
             resolver: String::new(),
             allow_plaintext: false,
+            allow_private: false,
             hosts: BTreeMap::new(),
         }
     }

@@ -3,7 +3,7 @@
 use crate::link::{self, Link, Pushed};
 use crate::queue::{Patience, Waiting};
 use crate::record::Records;
-use crate::{Dialler, Resolve, Target};
+use crate::{Dialler, Pace, PrivateAddresses, Resolve, Target};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,13 +18,27 @@ use tokio::sync::watch;
 /// How often an end that is waited for is looked at.
 const STEP: Duration = Duration::from_millis(10);
 
+/// Whether there is federation at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Switch {
+    /// There is.
+    #[default]
+    On,
+    /// No other server is reached, and none reaches us.
+    Off,
+}
+
 /// Bounds, policies and fixed addresses.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// Whether anything is sent at all.
+    pub switch: Switch,
     /// What streams must prove.
     pub policy: S2sPolicy,
     /// Fixed addresses that go before DNS.
     pub hosts: HashMap<Domain, Target>,
+    /// Where DNS may send us.
+    pub private: PrivateAddresses,
     /// Stanzas that may wait for one pair of domains.
     pub queue_stanzas: usize,
     /// Bytes of them.
@@ -35,7 +49,7 @@ pub struct Settings {
     pub connect: Duration,
     /// The whole of one attempt at one target, until the domain is proved.
     pub negotiate: Duration,
-    /// How long a stanza may wait for a stream.
+    /// The whole of all attempts at all targets: how long a stanza may wait for a stream.
     pub patience: Duration,
     /// Silence after which a stream of ours is closed.
     pub idle: Duration,
@@ -46,8 +60,10 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
+            switch: Switch::default(),
             policy: S2sPolicy::default(),
             hosts: HashMap::new(),
+            private: PrivateAddresses::default(),
             queue_stanzas: 4_096,
             queue_bytes: 8 * 1024 * 1024,
             links: 20_000,
@@ -81,6 +97,7 @@ pub(crate) struct Inner {
     pub(crate) dialler: Arc<dyn Dialler>,
     pub(crate) secret: DialbackSecret,
     pub(crate) random: Arc<dyn Random>,
+    pub(crate) pace: Arc<dyn Pace>,
     pub(crate) records: Records,
     links: Mutex<Links>,
     inbound: Mutex<HashMap<u64, (Option<Domain>, String)>>,
@@ -132,6 +149,7 @@ impl Federation {
         dialler: Arc<dyn Dialler>,
         secret: DialbackSecret,
         random: Arc<dyn Random>,
+        pace: Arc<dyn Pace>,
     ) -> Federation {
         Federation {
             inner: Arc::new(Inner {
@@ -140,6 +158,7 @@ impl Federation {
                 dialler,
                 secret,
                 random,
+                pace,
                 records: Records::default(),
                 links: Mutex::new(Links { table: HashMap::new(), phase: Phase::Running }),
                 inbound: Mutex::new(HashMap::new()),
@@ -237,6 +256,11 @@ impl Remote for Federation {
             Record::Unkept | Record::Pending(_) => Patience::OneAttempt,
         };
         let mut waiting = Waiting::new(outward, patience);
+        if self.inner.settings.switch == Switch::Off {
+            let error = StanzaError::new(StanzaCondition::RemoteServerNotFound)
+                .with_text("this server does not talk to other servers");
+            return waiting.bounce(router, &error);
+        }
         let key = (local, remote);
         loop {
             let Some(link) = self.link(router, &key, &waiting) else { return self.refuse(router, waiting) };

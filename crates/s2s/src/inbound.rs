@@ -2,7 +2,7 @@
 
 use crate::federation::Stopping;
 use crate::link::note;
-use crate::{Channel, Federation, TlsRole};
+use crate::{Arrived, Channel, Federation, TlsRole};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -43,6 +43,8 @@ pub async fn serve_inbound(federation: Federation, router: Router, config: Arc<C
         answers,
         number,
         peer: None,
+        charged: None,
+        paused_until: None,
         stopping,
     };
     stream.list(None);
@@ -61,7 +63,12 @@ struct Inbound {
     verdicts: mpsc::Sender<(Token, Dialback)>,
     answers: mpsc::Receiver<(Token, Dialback)>,
     number: u64,
+    /// The domain that was proved last.
     peer: Option<Domain>,
+    /// The domain that was proved first: who is charged for the bytes.
+    charged: Option<Domain>,
+    /// Reading stops until then: a domain has passed its rate.
+    paused_until: Option<Instant>,
     /// Until it was told that the server stops.
     stopping: Option<watch::Receiver<Stopping>>,
 }
@@ -93,6 +100,9 @@ impl Inbound {
         while let Some(event) = self.machine.poll_event() {
             match event {
                 Event::Stanza(stanza) => {
+                    if let Some(from) = stanza.from() {
+                        self.spend(&from.to_domain(), Arrived::Stanza);
+                    }
                     self.router.accept_remote(stanza, &mut turn, &mut self.commits).await;
                 }
                 Event::Bounce(stanza) => self.router.route(stanza, &mut turn, &mut self.commits),
@@ -128,6 +138,7 @@ impl Inbound {
                     info!(event = "s2s.authorised", %from, %to, ?by, "another server has proved its domain");
                     self.note(Some(&from), &format!("incoming: proved to {to} ({by:?})"));
                     self.list(Some(from.clone()));
+                    self.charged.get_or_insert_with(|| from.clone());
                     self.peer = Some(from);
                 }
                 Event::Note(step) => {
@@ -155,8 +166,18 @@ impl Inbound {
         }
     }
 
+    /// Counts what a domain sent. Past its rate the stream is not read for a while; nothing is dropped.
+    fn spend(&mut self, domain: &Domain, arrived: Arrived) {
+        let now = Instant::now();
+        let pause = self.federation.inner.pace.spend(domain, arrived, now);
+        if !pause.is_zero() {
+            self.paused_until = self.paused_until.max(now.checked_add(pause));
+        }
+    }
+
     async fn wait(&mut self) -> Going {
-        let deadline = self.machine.poll_timeout();
+        self.paused_until = self.paused_until.filter(|until| *until > Instant::now());
+        let deadline = [self.machine.poll_timeout(), self.paused_until].into_iter().flatten().min();
         let sleep = async {
             match deadline {
                 Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
@@ -164,11 +185,16 @@ impl Inbound {
             }
         };
         self.input.clear();
-        let reading = self.machine.wants_input();
+        let reading = self.machine.wants_input() && self.paused_until.is_none();
         tokio::select! {
             received = self.channel.receive(&mut self.input), if reading => match received {
                 Ok(0) | Err(_) => self.machine.on_eof(),
-                Ok(_) => self.machine.on_bytes(Instant::now(), &self.input),
+                Ok(count) => {
+                    self.machine.on_bytes(Instant::now(), &self.input);
+                    if let Some(domain) = self.charged.clone() {
+                        self.spend(&domain, Arrived::Bytes(count));
+                    }
+                }
             },
             Some((token, verdict)) = self.answers.recv() => {
                 self.machine.command(Instant::now(), Command::DialbackVerdict(token, verdict));

@@ -13,13 +13,17 @@ mod federation;
 mod inbound;
 mod link;
 mod outbound;
+mod pace;
 mod queue;
+mod reach;
 mod record;
 mod resolve;
 mod targets;
 
 pub use channel::{Channel, Dialler, Judgement, TlsRole};
-pub use federation::{Federation, LinkState, Settings};
+pub use federation::{Federation, LinkState, Settings, Switch};
 pub use inbound::serve_inbound;
+pub use pace::{Arrived, Pace, Unpaced};
+pub use reach::PrivateAddresses;
 pub use resolve::{HickoryResolver, Resolve, ResolveError, SrvRecord};
 pub use targets::{Security, Target};

@@ -285,8 +285,10 @@ pub(crate) fn draw(federation: &Federation, below: u32) -> u32 {
 /// RFC 6120 §8.3.3.16, §8.3.3.17: the domain cannot be found, or it did not answer.
 fn stanza_error(remote: &Domain, failure: &Failure) -> StanzaError {
     let condition = match failure {
-        Failure::NoService | Failure::NoAddress | Failure::Refused(_) => StanzaCondition::RemoteServerNotFound,
-        Failure::Unreachable(_) | Failure::Dns(_) => StanzaCondition::RemoteServerTimeout,
+        Failure::NoService | Failure::NoAddress | Failure::Private | Failure::Port | Failure::Refused(_) => {
+            StanzaCondition::RemoteServerNotFound
+        }
+        Failure::Unreachable(_) | Failure::Late | Failure::Dns(_) => StanzaCondition::RemoteServerTimeout,
     };
     StanzaError::new(condition).with_text(format!("{remote}: {failure}"))
 }

@@ -2,9 +2,11 @@
 
 use crate::link::{self, Link, note};
 use crate::queue::{Taken, Waiting};
+use crate::reach::{self, PrivateAddresses};
 use crate::targets::{Plan, Srv};
 use crate::{Channel, Federation, Security, Target, TlsRole};
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,8 +22,10 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// What is written at once fits into one TLS record, with some room for addresses: the peer reads all of it or nothing,
 /// so that what a broken connection leaves unwritten may go again. In the clear each stanza goes by itself.
 const RECORD: usize = 12 * 1024;
-/// Addresses tried for one domain.
-const MAX_ENDPOINTS: usize = 16;
+/// Abuse case 132: SRV records of one domain that are tried, addresses of each, and addresses altogether.
+const TARGETS: usize = 16;
+const ADDRESSES_OF_A_TARGET: usize = 8;
+const ENDPOINTS: usize = 16;
 
 /// Why a domain was not reached.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -30,10 +34,16 @@ pub(crate) enum Failure {
     NoService,
     #[error("it has no address")]
     NoAddress,
+    #[error("it has private addresses only")]
+    Private,
+    #[error("its records name no port of XMPP")]
+    Port,
     #[error("{0}")]
     Dns(String),
     #[error("{0}")]
     Unreachable(String),
+    #[error("it did not answer in time")]
+    Late,
     #[error("{0}")]
     Refused(String),
 }
@@ -44,67 +54,83 @@ struct Endpoint {
     security: Security,
 }
 
+/// What to try for a domain, in order.
 async fn endpoints(federation: &Federation, router: &Router, remote: &Domain) -> Result<Vec<Endpoint>, Failure> {
-    let resolver = &federation.inner.resolver;
-    let targets = match federation.inner.settings.hosts.get(remote) {
+    let (targets, trust) = match federation.inner.settings.hosts.get(remote) {
         Some(fixed) => {
             note(federation, router, remote, format!("fixed address {}:{}", fixed.host, fixed.port));
-            vec![fixed.clone()]
+            (vec![fixed.clone()], PrivateAddresses::Allowed)
         }
-        None => {
-            let ascii = remote.to_ascii().map_err(|_| Failure::NoAddress)?;
-            let (starttls_name, direct_name) =
-                (format!("_xmpp-server._tcp.{ascii}"), format!("_xmpps-server._tcp.{ascii}"));
-            let (starttls, direct) = tokio::join!(resolver.srv(&starttls_name), resolver.srv(&direct_name));
-            let srv = match (starttls, direct) {
-                (Err(error), Err(_)) => {
-                    note(federation, router, remote, error.to_string());
-                    return Err(Failure::Dns(error.to_string()));
-                }
-                (starttls, direct) => {
-                    Srv { starttls: starttls.unwrap_or_default(), direct: direct.unwrap_or_default() }
-                }
-            };
-            match link::plan(federation, &ascii, srv) {
-                Plan::NoService => {
-                    note(federation, router, remote, "its SRV records say that it has no such service");
-                    return Err(Failure::NoService);
-                }
-                Plan::Try(targets) => targets,
-            }
-        }
+        None => (targets(federation, router, remote).await?, federation.inner.settings.private),
     };
+    let resolver = &federation.inner.resolver;
+    let resolved = join_all(targets.into_iter().map(|target| async move {
+        let addresses = resolver.addresses(&target.host).await;
+        (target, addresses)
+    }));
     let mut endpoints = Vec::new();
-    let mut failed = None;
-    for Target { host, port, security } in targets {
-        match resolver.addresses(&host).await {
+    let mut failure = Failure::NoAddress;
+    for (Target { host, port, security }, addresses) in resolved.await {
+        match addresses {
             Ok(addresses) => {
-                let list = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let (tried, refused): (Vec<_>, Vec<_>) = addresses
+                    .into_iter()
+                    .partition(|address| trust == PrivateAddresses::Allowed || reach::is_public(*address));
                 let kind = match security {
                     Security::StartTls => "STARTTLS",
                     Security::Direct => "direct TLS",
                 };
-                note(
-                    federation,
-                    router,
-                    remote,
-                    format!("{host} port {port} ({kind}): {}", if list.is_empty() { "no address" } else { &list }),
-                );
-                endpoints
-                    .extend(addresses.into_iter().map(|ip| Endpoint { address: SocketAddr::new(ip, port), security }));
+                let mut told: Vec<String> = tried.iter().map(ToString::to_string).collect();
+                told.extend(refused.iter().map(|address| format!("{address} is private and not tried")));
+                let told = if told.is_empty() { "no address".to_owned() } else { told.join(", ") };
+                note(federation, router, remote, format!("{host} port {port} ({kind}): {told}"));
+                if !refused.is_empty() {
+                    failure = Failure::Private;
+                }
+                let tried = tried.into_iter().take(ADDRESSES_OF_A_TARGET);
+                endpoints.extend(tried.map(|ip| Endpoint { address: SocketAddr::new(ip, port), security }));
             }
             Err(error) => {
                 note(federation, router, remote, format!("{host}: {error}"));
-                failed = Some(error.to_string());
+                failure = Failure::Dns(error.to_string());
             }
         }
     }
-    endpoints.truncate(MAX_ENDPOINTS);
-    match (endpoints.is_empty(), failed) {
-        (false, _) => Ok(endpoints),
-        (true, Some(error)) => Err(Failure::Dns(error)),
-        (true, None) => Err(Failure::NoAddress),
+    endpoints.truncate(ENDPOINTS);
+    if endpoints.is_empty() { Err(failure) } else { Ok(endpoints) }
+}
+
+/// What DNS says of a domain.
+async fn targets(federation: &Federation, router: &Router, remote: &Domain) -> Result<Vec<Target>, Failure> {
+    let resolver = &federation.inner.resolver;
+    let ascii = remote.to_ascii().map_err(|_| Failure::NoAddress)?;
+    let (starttls_name, direct_name) = (format!("_xmpp-server._tcp.{ascii}"), format!("_xmpps-server._tcp.{ascii}"));
+    let (starttls, direct) = tokio::join!(resolver.srv(&starttls_name), resolver.srv(&direct_name));
+    let srv = match (starttls, direct) {
+        (Err(error), Err(_)) => {
+            note(federation, router, remote, error.to_string());
+            return Err(Failure::Dns(error.to_string()));
+        }
+        (starttls, direct) => Srv { starttls: starttls.unwrap_or_default(), direct: direct.unwrap_or_default() },
+    };
+    let targets = match link::plan(federation, &ascii, srv) {
+        Plan::NoService => {
+            note(federation, router, remote, "its SRV records say that it has no such service");
+            return Err(Failure::NoService);
+        }
+        Plan::Try(targets) => targets,
+    };
+    let (mut tried, refused): (Vec<_>, Vec<_>) =
+        targets.into_iter().partition(|target| reach::is_port_of_xmpp(target.port));
+    if let Some(target) = refused.first() {
+        let text = format!("{} port {}: not a port of XMPP, and not tried", target.host, target.port);
+        note(federation, router, remote, text);
     }
+    if tried.len() > TARGETS {
+        note(federation, router, remote, format!("{} SRV records, of which {TARGETS} are tried", tried.len()));
+        tried.truncate(TARGETS);
+    }
+    if tried.is_empty() { Err(Failure::Port) } else { Ok(tried) }
 }
 
 /// Connects to the first endpoint that answers (RFC 8305), and takes it and those before it off the list.
@@ -150,33 +176,46 @@ async fn connect(
 }
 
 /// Opens a stream for a link and sends what waits, until the stream is quiet for long or ends. `Err` when the domain was
-/// never proved; what waits is still in the queue then.
+/// not proved in time; what waits is still in the queue then.
 pub(crate) async fn deliver(federation: &Federation, router: &Router, link: &Arc<Link>) -> Result<(), Failure> {
-    let mut left = endpoints(federation, router, &link.remote).await?;
+    let settings = &federation.inner.settings;
+    // Abuse case 132: however many records and addresses there are, a sender hears of it in this time.
+    let until = tokio::time::Instant::now().checked_add(settings.patience).ok_or(Failure::Late)?;
+    let late = |_| Failure::Late;
+    let resolved = tokio::time::timeout_at(until, endpoints(federation, router, &link.remote));
+    let mut left = resolved.await.map_err(late)??;
     let mut external = External::WhenOffered;
-    let mut last = Failure::NoAddress;
+    let mut last = None;
     while !left.is_empty() {
-        let (channel, endpoint) = match connect(federation, router, &link.remote, &mut left).await {
+        if tokio::time::Instant::now() >= until {
+            return Err(last.unwrap_or(Failure::Late));
+        }
+        let connected = tokio::time::timeout_at(until, connect(federation, router, &link.remote, &mut left)).await;
+        let (channel, endpoint) = match connected.map_err(late).and_then(|connected| connected) {
             Ok(connected) => connected,
             // What an earlier endpoint said is more than that the rest did not answer.
-            Err(failure) => return Err(if matches!(last, Failure::NoAddress) { failure } else { last }),
+            Err(failure) => return Err(last.unwrap_or(failure)),
         };
         let mut stream =
             Stream::new(federation, router, &link.local, &link.remote, channel, endpoint, external, Purpose::Stanzas);
-        match stream.serve(link).await {
+        match stream.serve(link, until.into_std()).await {
             Served::Proved => return Ok(()),
             Served::Failed(Ended::ExternalRefused { condition }) if external == External::WhenOffered => {
                 note(federation, router, &link.remote, format!("again without certificate ({condition})"));
                 external = External::Never;
                 left.insert(0, endpoint);
             }
+            Served::Failed(Ended::Timeout) => {
+                note(federation, router, &link.remote, Ended::Timeout.to_string());
+                last = last.or(Some(Failure::Late));
+            }
             Served::Failed(ended) => {
                 note(federation, router, &link.remote, ended.to_string());
-                last = Failure::Refused(ended.to_string());
+                last = Some(Failure::Refused(ended.to_string()));
             }
         }
     }
-    Err(last)
+    Err(last.unwrap_or(Failure::NoAddress))
 }
 
 /// Asks about a dialback key on a stream of its own.
@@ -390,8 +429,9 @@ impl<'a> Stream<'a> {
         }
     }
 
-    async fn serve(&mut self, link: &Arc<Link>) -> Served {
-        let until = Instant::now().checked_add(self.federation.inner.settings.negotiate).unwrap_or_else(Instant::now);
+    async fn serve(&mut self, link: &Arc<Link>, until: Instant) -> Served {
+        let negotiated = Instant::now().checked_add(self.federation.inner.settings.negotiate);
+        let until = negotiated.map_or(until, |negotiated| negotiated.min(until));
         match self.until_happened(until).await {
             Happened::Ready => {}
             Happened::Ended(ended) => {

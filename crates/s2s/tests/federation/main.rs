@@ -9,5 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod pace;
 mod queue;
+mod reach;
 mod world;

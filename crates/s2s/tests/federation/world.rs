@@ -9,13 +9,14 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use stonechat_jid::{BareJid, Domain, Jid, Level};
+use stonechat_jid::{BareJid, Domain, Level};
 use stonechat_router::{
     ClientSession, Commits, Delivery, Hosts, Outbox, Outward, Parts, Pushed, Random, Record, Registrar, Registry,
     Router, SessionFacts, Turn,
 };
 use stonechat_s2s::{
-    Channel, Dialler, Federation, Judgement, Resolve, ResolveError, Settings, SrvRecord, TlsRole, serve_inbound,
+    Channel, Dialler, Federation, Judgement, Pace, Resolve, ResolveError, Settings, SrvRecord, TlsRole, Unpaced,
+    serve_inbound,
 };
 use stonechat_sasl::{Credentials, prepare_password};
 use stonechat_stanza::{ContentNamespace, Stanza, StreamError};
@@ -90,10 +91,6 @@ impl World {
 
     pub(crate) fn place(&self, address: &str, answering: Answering) {
         self.places.lock().unwrap().insert(address.parse().unwrap(), answering);
-    }
-
-    pub(crate) fn unplace(&self, address: &str) {
-        self.places.lock().unwrap().remove(&address.parse().unwrap());
     }
 
     pub(crate) fn dialled(&self) -> Vec<String> {
@@ -216,7 +213,6 @@ impl stonechat_stream::Hosts for HostsOf {
 pub(crate) struct Server {
     pub(crate) router: Router,
     pub(crate) federation: Federation,
-    pub(crate) store: Arc<MemoryStore>,
     incoming: Arc<s2s_in::Config>,
     local: Domain,
 }
@@ -227,6 +223,10 @@ impl Server {
     }
 
     pub(crate) async fn with(world: &Arc<World>, name: &str, settings: Settings) -> Server {
+        Server::paced(world, name, settings, Arc::new(Unpaced)).await
+    }
+
+    pub(crate) async fn paced(world: &Arc<World>, name: &str, settings: Settings, pace: Arc<dyn Pace>) -> Server {
         let secret = DialbackSecret::new(&[name.len() as u8; 32]);
         let federation = Federation::new(
             settings,
@@ -234,12 +234,12 @@ impl Server {
             Arc::new(Net(Arc::clone(world))),
             secret.clone(),
             Arc::new(Counting(AtomicU8::new(0))),
+            pace,
         );
-        let store = Arc::new(MemoryStore::new());
         let router = Router::new(Parts::new(
             Hosts::new([domain(name)]).unwrap(),
             stonechat_router::Settings::default(),
-            store.clone(),
+            Arc::new(MemoryStore::new()),
             Registry::build(Registrar::new()).unwrap(),
             Arc::new(federation.clone()),
             Arc::new(Counting(AtomicU8::new(0))),
@@ -255,7 +255,7 @@ impl Server {
             policy: S2sPolicy::default(),
             limits: s2s_in::Limits::default(),
         });
-        Server { router, federation, store, incoming, local: domain(name) }
+        Server { router, federation, incoming, local: domain(name) }
     }
 
     /// A message of the account here to the one there.
@@ -378,9 +378,4 @@ pub(crate) async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         }
     };
     assert!(tokio::time::timeout(PATIENCE, so).await.is_ok(), "{what}");
-}
-
-/// The address of a bare domain, for a stanza.
-pub(crate) fn jid(text: &str) -> Jid {
-    Jid::parse(text).unwrap()
 }
