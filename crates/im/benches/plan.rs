@@ -5,7 +5,9 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
 use stonechat_im::classify::{Classification, message_type};
-use stonechat_im::plan::{Address, Archiving, Carbons, Counting, Recipient, SessionState, plan};
+use stonechat_im::plan::{Address, Archiving, Carbons, Counting, Recipient, SessionState, plan, plan_sent};
+use stonechat_im::reference::origin_id;
+use stonechat_im::urgency::{Urgency, urgency};
 use stonechat_stanza::{MessageType, Stanza, ns};
 use stonechat_xml::Element;
 
@@ -36,6 +38,34 @@ fn plans(criterion: &mut Criterion) {
             let message = black_box(&message);
             plan(message_type(message), Classification::of(message), black_box(account(Address::Session(1))))
         });
+    });
+    criterion.bench_function("classify and plan the sender's half", |bencher| {
+        bencher.iter(|| {
+            let message = black_box(&message);
+            plan_sent(message_type(message), Classification::of(message), &sessions, Some(0), Archiving::On)
+        });
+    });
+    criterion.bench_function("read an origin-id", |bencher| bencher.iter(|| origin_id(black_box(&message))));
+    criterion.bench_function("urgency of a chat message", |bencher| {
+        bencher.iter(|| urgency(black_box(&message)) == Urgency::Now)
+    });
+    let forwarded = Element::new("forwarded", ns::FORWARD).with_child(
+        Element::new("message", ns::CLIENT).with_attribute("type", "chat").with_children(message.elements()),
+    );
+    let carbon = Stanza::message(MessageType::Chat, [Element::new("received", ns::CARBONS).with_child(forwarded)]);
+    criterion
+        .bench_function("urgency of a carbon", |bencher| bencher.iter(|| urgency(black_box(&carbon)) == Urgency::Now));
+    let keys = (0..20).map(|device: u32| {
+        Element::new("key", ns::OMEMO_AXOLOTL).with_attribute("rid", device.to_string()).with_text("MwohBe".repeat(20))
+    });
+    let encrypted = Stanza::message(
+        MessageType::Chat,
+        [Element::new("encrypted", ns::OMEMO_AXOLOTL)
+            .with_child(Element::new("header", ns::OMEMO_AXOLOTL).with_children(keys))
+            .with_child(Element::new("payload", ns::OMEMO_AXOLOTL).with_text("xYz0".repeat(80)))],
+    );
+    criterion.bench_function("classify an encrypted message", |bencher| {
+        bencher.iter(|| Classification::of(black_box(&encrypted)));
     });
 }
 

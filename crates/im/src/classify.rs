@@ -43,7 +43,7 @@ pub enum Content {
     Other,
     /// Notifications of a state that is asked for anyhow (XEP-0163): worth nothing to who comes later.
     Event,
-    /// Chat states alone (XEP-0085): worth nothing later.
+    /// Chat states (XEP-0085) and what is being typed, alone: worth nothing later.
     ChatState,
     /// Nothing at all, or only what accompanies something else.
     Nothing,
@@ -112,6 +112,8 @@ const PGP_ENCRYPTED: &[u8] = bytes(ns::PGP_ENCRYPTED);
 const PUBSUB_EVENT: &[u8] = bytes(ns::PUBSUB_EVENT);
 const REACTIONS: &[u8] = bytes(ns::REACTIONS);
 const RECEIPTS: &[u8] = bytes(ns::RECEIPTS);
+const REAL_TIME_TEXT: &[u8] = bytes(ns::REAL_TIME_TEXT);
+const ROOM_ACTIVITY: &[u8] = bytes(ns::ROOM_ACTIVITY);
 const ROSTER: &[u8] = bytes(ns::ROSTER);
 const BIND: &[u8] = bytes(ns::BIND);
 const STANZA_ID: &[u8] = bytes(ns::STANZA_ID);
@@ -131,7 +133,7 @@ enum Finding {
     Companion,
     Other,
     Event,
-    /// XEP-0085, XEP-0022.
+    /// XEP-0085, XEP-0022, XEP-0301.
     ChatState,
     /// A payload of XEP-0184 or XEP-0333.
     Conversational,
@@ -172,7 +174,8 @@ impl Findings {
                 self.add(Finding::Conversational);
                 Finding::ChatState
             }
-            (MESSAGE_EVENT, _) => Finding::ChatState,
+            // XEP-0022; XEP-0301: what is being typed comes again, as the body of a message.
+            (MESSAGE_EVENT | REAL_TIME_TEXT, _) => Finding::ChatState,
             (RECEIPTS, b"received") | (CHAT_MARKERS, b"received" | b"displayed" | b"acknowledged") => {
                 self.add(Finding::Conversational);
                 Finding::Companion
@@ -207,7 +210,8 @@ impl Findings {
             (ENCRYPTION, _) => Finding::Encryption,
             // XEP-0163: whoever comes back is sent the last item of each node anyhow, and a flood of them would fill the
             // store.
-            (PUBSUB_EVENT, _) => Finding::Event,
+            // XEP-0437: that somebody talks in a room is seen there.
+            (PUBSUB_EVENT | ROOM_ACTIVITY, _) => Finding::Event,
             (HINTS | STANZA_ID | DELAY | OCCUPANT_ID | NICK, _) => return,
             _ => Finding::Other,
         };
@@ -283,7 +287,7 @@ enum Question {
 fn answer(question: Question, child: &Element) -> Option<Finding> {
     let has = |name: &str| child.children().any(|inner| inner.name() == name);
     match question {
-        // XEP-0384 §4.5: without a payload it manages the sessions of devices. They need it, a person does not.
+        // XEP-0384 §5.5.3: without a payload it manages the sessions of devices. They need it, a person does not.
         Question::Envelope => (!has("payload")).then_some(Finding::Companion),
         // XEP-0045 §7.8.2; anything else that it says (a role, a status) is the room's notice.
         Question::Room if has("invite") => Some(Finding::Invitation),
@@ -346,7 +350,7 @@ impl Classification {
         self.hints.store || self.content <= Content::Other
     }
 
-    /// XEP-0313 §5.1.1: whether it belongs into the archive of an account that archives. What is worth keeping for
+    /// XEP-0313 §6.1.1: whether it belongs into the archive of an account that archives. What is worth keeping for
     /// somebody who is away is worth finding later, unless its sender forbids that; a room has an archive of its own.
     pub fn is_archived(self, message_type: MessageType) -> bool {
         self.is_kept(message_type) && !self.hints.no_permanent_store

@@ -223,7 +223,7 @@ pub fn plan(message_type: MessageType, classification: Classification, recipient
         }
         Address::Session(_) | Address::NoSession => to_gone_resource(message_type, classification, sessions),
     };
-    // XEP-0313 §5.1: what is refused is in no archive; nor does anybody else hear of it.
+    // XEP-0313 §6.1: what is refused is in no archive; nor does anybody else hear of it.
     if plan.bounce.is_some() {
         return plan;
     }
@@ -295,7 +295,7 @@ pub fn plan_sent(
 }
 
 /// Decides where a message goes that somebody sends to the own account: in place of [`plan_sent`] and [`plan`]. Each
-/// session gets it at most once, be it as a copy, and the archive has it once (XEP-0313 §5.1.1). `sender` is the index of
+/// session gets it at most once, be it as a copy, and the archive has it once (XEP-0313 §6.1.1). `sender` is the index of
 /// the session that sent it.
 pub fn plan_own(
     message_type: MessageType,
@@ -342,8 +342,8 @@ pub enum Others {
     None,
 }
 
-/// Decides what becomes of a message that an ended session leaves behind (XEP-0198 §5, cross-feature rule 4): never an
-/// error for what is archived. `sessions` are those that are left.
+/// Decides what becomes of a message that an ended session leaves behind (XEP-0198 §4): never an error for what is
+/// archived, since its recipient will find it. `sessions` are those that are left.
 pub fn plan_leftover(
     message_type: MessageType,
     classification: Classification,

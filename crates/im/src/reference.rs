@@ -45,6 +45,48 @@ pub fn origin_id(stanza: &Stanza) -> Option<String> {
 }
 
 fn attribute_id(stanza: &Stanza, name: &str, namespace: &str) -> Option<String> {
-    let child = stanza.child(name, namespace)?;
-    child.attribute("id").filter(|id| !id.is_empty()).map(str::to_owned)
+    let child = stanza.find_child(name, namespace)?;
+    let id = match plain_attribute(&stanza.child_bytes(child), b"id") {
+        Plain::Value(id) => id,
+        Plain::Absent => return None,
+        Plain::Unclear => stanza.child_element(child)?.attribute("id")?.to_owned(),
+    };
+    (!id.is_empty()).then_some(id)
+}
+
+/// What [`plain_attribute`] found.
+enum Plain {
+    Value(String),
+    Absent,
+    /// It takes a parser to tell.
+    Unclear,
+}
+
+/// The value of an attribute in the start tag that the bytes of an element begin with, without a tree: nearly every message
+/// has an origin-id. The bytes come from the parser, so they are well-formed; a value that is not written as it is read
+/// (RFC 6120 §11.1, XML §3.3.3) is left to it.
+fn plain_attribute(element: &[u8], name: &[u8]) -> Plain {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let Some(name_end) = element.iter().position(|byte| is_space(byte) || matches!(byte, b'>' | b'/')) else {
+        return Plain::Unclear;
+    };
+    let mut rest = element.get(name_end..).unwrap_or_default().trim_ascii_start();
+    while !matches!(rest.first(), Some(b'>' | b'/')) {
+        let Some(equals) = rest.iter().position(|byte| *byte == b'=') else { return Plain::Unclear };
+        let (attribute, value) = rest.split_at_checked(equals).unwrap_or_default();
+        let Some((quote, value)) = value.get(1..).unwrap_or_default().trim_ascii_start().split_first() else {
+            return Plain::Unclear;
+        };
+        let Some(end) = value.iter().position(|byte| byte == quote) else { return Plain::Unclear };
+        let (value, behind) = value.split_at_checked(end).unwrap_or_default();
+        if attribute.trim_ascii_end() == name {
+            let verbatim = !value.iter().any(|byte| matches!(byte, b'&' | b'\t' | b'\r' | b'\n'));
+            return match std::str::from_utf8(value) {
+                Ok(value) if verbatim => Plain::Value(value.to_owned()),
+                Ok(_) | Err(_) => Plain::Unclear,
+            };
+        }
+        rest = behind.get(1..).unwrap_or_default().trim_ascii_start();
+    }
+    Plain::Absent
 }

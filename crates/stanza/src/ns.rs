@@ -73,4 +73,6 @@ pub const PGP_ENCRYPTED: &str = "jabber:x:encrypted";
 pub const PUBSUB_EVENT: &str = "http://jabber.org/protocol/pubsub#event";
 pub const REACTIONS: &str = "urn:xmpp:reactions:0";
 pub const MESSAGE_EVENT: &str = "jabber:x:event";
+pub const REAL_TIME_TEXT: &str = "urn:xmpp:rtt:0";
+pub const ROOM_ACTIVITY: &str = "urn:xmpp:rai:0";
 pub const XML: &str = "http://www.w3.org/XML/1998/namespace";
