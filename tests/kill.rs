@@ -42,7 +42,7 @@ async fn reliability_r1_what_was_accepted_survives_kill_9() {
         }
         // These may or may not have been accepted when the end comes.
         for _ in 0..20 {
-            if romeo.try_send(&message(sent)).await.is_none() {
+            if romeo.try_send(&message(sent)).await.is_err() {
                 break;
             }
             sent += 1;

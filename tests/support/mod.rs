@@ -2,8 +2,15 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod chance;
+pub mod crowd;
+pub mod device;
+pub mod journal;
 pub mod memory;
+pub mod server;
 pub mod socket;
+pub mod tunnel;
+pub mod wire;
 
 use stonechat_xml::Element;
 

@@ -1,0 +1,663 @@
+//! A scripted client as a good one is written today: it counts (XEP-0198), resumes, sends again what was not acknowledged
+//! under the same origin-id, catches up with the archive (XEP-0313), gets copies (XEP-0280) and says whether somebody
+//! looks at it (XEP-0352). Whatever it does and sees is in the journal.
+
+use super::journal::{DeviceId, Display, Journal, MessageId, Route, What};
+use super::server::{Archive, Port};
+use super::wire::{Lost, PATIENCE, Wire, refusal};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::net::Ipv4Addr;
+use std::time::Duration;
+use stonechat_xml::Element;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+pub const SM: &str = "urn:xmpp:sm:3";
+pub const CSI: &str = "urn:xmpp:csi:0";
+pub const CARBONS: &str = "urn:xmpp:carbons:2";
+pub const FORWARD: &str = "urn:xmpp:forward:0";
+pub const MAM: &str = "urn:xmpp:mam:2";
+pub const RSM: &str = "http://jabber.org/protocol/rsm";
+pub const SID: &str = "urn:xmpp:sid:0";
+const CLIENT: &str = "jabber:client";
+
+/// Messages of one page.
+const PAGE: u32 = 20;
+
+/// Sockets of connections that vanished and that the server believes in still.
+const GHOSTS: usize = 4;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Looking {
+    Active,
+    Inactive,
+}
+
+/// How a device came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Back {
+    Resumed,
+    Anew,
+}
+
+/// How a connection is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The kernel tells the server.
+    Cut,
+    /// Nobody tells it.
+    Vanish,
+    /// In the middle of a stanza.
+    Torn,
+}
+
+/// A session that counts: it outlives its connection.
+struct Counted {
+    id: Option<String>,
+    /// Stanzas received.
+    received: u32,
+    /// The server's count of ours, as last told.
+    acknowledged: u32,
+}
+
+/// What was sent and not acknowledged yet.
+struct Unacknowledged {
+    stanza: Element,
+    message: Option<(MessageId, String)>,
+}
+
+pub struct Device {
+    pub id: DeviceId,
+    pub account: String,
+    pub resource: String,
+    pub archive: Archive,
+    /// Where it connects from.
+    pub source: Option<Ipv4Addr>,
+    journal: Journal,
+    port: Port,
+    wire: Option<Wire>,
+    ghosts: VecDeque<TcpStream>,
+    session: Option<Counted>,
+    /// What the present session has been through: copies asked for, presence sent.
+    copies: bool,
+    present: bool,
+    /// Whether all of that is done.
+    there: bool,
+    /// In order: the first is the one behind the server's count.
+    unacknowledged: VecDeque<Unacknowledged>,
+    messages: u32,
+    requests: u32,
+    answers: HashMap<String, Element>,
+    rows: HashMap<String, Vec<(String, Element)>>,
+    known: HashSet<String>,
+    /// Everything in the archive up to here is known.
+    cursor: Option<String>,
+    caught_up: bool,
+    /// The last id that came by itself while catching up.
+    ahead: Option<String>,
+    looking: Looking,
+}
+
+impl Device {
+    pub fn new(journal: &Journal, port: &Port, account: &str, resource: &str, archive: Archive) -> Device {
+        Device {
+            id: journal.device(account, resource),
+            account: account.to_owned(),
+            resource: resource.to_owned(),
+            archive,
+            source: None,
+            journal: journal.clone(),
+            port: port.clone(),
+            wire: None,
+            ghosts: VecDeque::new(),
+            session: None,
+            copies: false,
+            present: false,
+            there: false,
+            unacknowledged: VecDeque::new(),
+            messages: 0,
+            requests: 0,
+            answers: HashMap::new(),
+            rows: HashMap::new(),
+            known: HashSet::new(),
+            cursor: None,
+            caught_up: false,
+            ahead: None,
+            looking: Looking::Active,
+        }
+    }
+
+    fn bare(&self) -> String {
+        format!("{}@localhost", self.account)
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.wire.is_some()
+    }
+
+    pub fn outstanding(&self) -> usize {
+        self.unacknowledged.len()
+    }
+
+    fn note(&self, what: impl Into<String>) {
+        self.journal.enter(self.id, What::Note(what.into()));
+    }
+
+    fn broke(&self, what: impl Into<String>) {
+        self.journal.enter(self.id, What::Broke(what.into()));
+    }
+
+    /// Passes a result on; when the connection is lost, that is written down and it is let go.
+    fn keep<T>(&mut self, result: Result<T, Lost>) -> Result<T, Lost> {
+        if let Err(lost) = &result {
+            match lost {
+                // Nobody was there to lose.
+                Lost::Broken | Lost::Ended if self.wire.is_none() => {}
+                Lost::Broken | Lost::Ended => self.note(format!("lost its connection: {lost:?}")),
+                Lost::Error(condition) if condition == "system-shutdown" => self.note("is told that the server stops"),
+                other => self.broke(format!("{other:?}")),
+            }
+            self.wire = None;
+        }
+        result
+    }
+
+    fn wire(&mut self) -> Result<&mut Wire, Lost> {
+        self.wire.as_mut().ok_or(Lost::Broken)
+    }
+
+    // ── coming and going ──
+
+    /// Connects and logs in; resumes its session if it has one, otherwise begins one. Then whatever belongs to it: copies,
+    /// presence, what was not acknowledged, the archive.
+    pub async fn come_back(&mut self) -> Result<Back, Lost> {
+        let came = self.try_come_back().await;
+        self.keep(came)
+    }
+
+    async fn try_come_back(&mut self) -> Result<Back, Lost> {
+        self.wire = None;
+        let mut wire = Wire::dial(self.port.get(), self.source).await?;
+        wire.open().await?;
+        wire.log_in(&self.account).await?;
+        self.wire = Some(wire);
+        let back = if self.try_resume().await? {
+            Back::Resumed
+        } else {
+            self.begin().await?;
+            Back::Anew
+        };
+        self.settle_in(back).await?;
+        Ok(back)
+    }
+
+    async fn try_resume(&mut self) -> Result<bool, Lost> {
+        let Some(Counted { id: Some(id), received, .. }) = &self.session else { return Ok(false) };
+        let resume =
+            Element::new("resume", SM).with_attribute("h", received.to_string()).with_attribute("previd", id.clone());
+        self.wire()?.send(&resume).await?;
+        let answer = self.wire()?.answer().await?;
+        let h = answer.attribute("h").and_then(|h| h.parse().ok());
+        if answer.is("resumed", SM) {
+            let Some(h) = h else { return Err(Lost::Refused(answer.to_xml())) };
+            self.journal.enter(self.id, What::Resumed { h });
+            self.acknowledged(h);
+            // §5: the rest is sent again.
+            let again: Vec<_> = self.unacknowledged.iter().map(|waiting| waiting.stanza.clone()).collect();
+            for message in self.unacknowledged.iter().filter_map(|waiting| waiting.message.clone()) {
+                self.journal.enter(self.id, What::Sent { message: message.0, to: message.1 });
+            }
+            for stanza in again {
+                self.wire()?.send(&stanza).await?;
+            }
+            Ok(true)
+        } else if answer.is("failed", SM) {
+            self.journal.enter(self.id, What::NotResumed { h });
+            if let Some(h) = h {
+                self.acknowledged(h);
+            }
+            self.session = None;
+            Ok(false)
+        } else {
+            Err(refusal(&answer))
+        }
+    }
+
+    async fn begin(&mut self) -> Result<(), Lost> {
+        self.session = None;
+        (self.copies, self.present, self.there, self.caught_up, self.ahead) = (false, false, false, false, None);
+        self.looking = Looking::Active;
+        let resource = self.resource.clone();
+        self.wire()?.bind(&resource).await?;
+        let enable = Element::new("enable", SM).with_attribute("resume", "true");
+        self.wire()?.send(&enable).await?;
+        // What was addressed to the resource may come before, and is not counted.
+        let enabled = loop {
+            let came = self.wire()?.answer().await?;
+            match came.namespace() {
+                CLIENT => self.handle(came).await?,
+                _ if came.is("enabled", SM) => break came,
+                _ => return Err(refusal(&came)),
+            }
+        };
+        let id = enabled.attribute("id").map(str::to_owned);
+        if id.is_none() {
+            self.broke("the session cannot be resumed");
+        }
+        self.session = Some(Counted { id, received: 0, acknowledged: 0 });
+        self.journal.enter(self.id, What::Bound);
+        Ok(())
+    }
+
+    /// What a session needs, as far as it has not got it yet.
+    async fn settle_in(&mut self, back: Back) -> Result<(), Lost> {
+        // What was not acknowledged in an older session is sent again, messages only, before anything new.
+        let mut again = VecDeque::new();
+        if back == Back::Anew {
+            again = std::mem::take(&mut self.unacknowledged);
+            again.retain(|waiting| waiting.message.is_some());
+        }
+        // They are in the queue even if the connection is lost while they are sent.
+        self.unacknowledged.extend(again.drain(..));
+        if back == Back::Anew {
+            for (message, to) in self.unacknowledged.iter().filter_map(|waiting| waiting.message.clone()) {
+                self.journal.enter(self.id, What::Sent { message, to });
+            }
+            let again: Vec<_> = self.unacknowledged.iter().map(|waiting| waiting.stanza.clone()).collect();
+            for stanza in again {
+                self.wire()?.send(&stanza).await?;
+            }
+        }
+        if !self.copies {
+            let enable =
+                Element::new("iq", CLIENT).with_attribute("type", "set").with_child(Element::new("enable", CARBONS));
+            self.request(enable).await?;
+            self.copies = true;
+        }
+        // Some clients ask the archive first, others say first that they are there.
+        let asks_first = self.messages.is_multiple_of(2);
+        if asks_first {
+            self.catch_up_if_needed().await?;
+        }
+        if !self.present {
+            self.send(Element::new("presence", CLIENT), None).await?;
+            self.present = true;
+        }
+        if !self.there {
+            self.request(super::ping("")).await?;
+            self.there = true;
+            self.journal.enter(self.id, What::There);
+        }
+        self.catch_up_if_needed().await?;
+        if self.looking == Looking::Inactive {
+            self.say_looking().await?;
+        }
+        Ok(())
+    }
+
+    /// Loses its connection.
+    pub async fn lose(&mut self, loss: Loss) {
+        let Some(mut wire) = self.wire.take() else { return };
+        self.note(format!("loses its connection: {loss:?}"));
+        match loss {
+            Loss::Cut => wire.cut(),
+            Loss::Vanish => {
+                self.ghosts.push_back(wire.vanish());
+                if self.ghosts.len() > GHOSTS {
+                    self.ghosts.pop_front();
+                }
+            }
+            Loss::Torn => {
+                let _ = wire.write(b"<message to='nobody@localhost'><body>half of ").await;
+                wire.cut();
+            }
+        }
+    }
+
+    /// Acknowledges what it has got, closes its stream and is away. What comes after that it has not seen.
+    pub async fn leave(&mut self) {
+        let answered = self.acknowledge().await;
+        if self.keep(answered).is_ok()
+            && let Some(wire) = self.wire.take()
+        {
+            self.note("leaves");
+            wire.close().await;
+            self.session = None;
+        }
+    }
+
+    // ── sending ──
+
+    /// Sends the next message to an account, or to one resource of it.
+    pub async fn say(&mut self, to: &str) -> Result<MessageId, Lost> {
+        self.messages += 1;
+        let message = MessageId { sender: self.id, number: self.messages };
+        let account = to.split(['@', '/']).next().unwrap_or_default().to_owned();
+        let origin = format!("{}-{}-{}", self.account, self.resource, self.messages);
+        let stanza = Element::new("message", CLIENT)
+            .with_attribute("to", to)
+            .with_attribute("type", "chat")
+            .with_attribute("id", origin.clone())
+            .with_child(Element::new("body", CLIENT).with_text(self.journal.body(message)))
+            .with_child(Element::new("origin-id", SID).with_attribute("id", origin));
+        self.journal.enter(self.id, What::Sent { message, to: account.clone() });
+        let sent = self.send(stanza, Some((message, account))).await;
+        self.keep(sent)?;
+        Ok(message)
+    }
+
+    /// Sends something that is worth nothing later.
+    pub async fn type_to(&mut self, to: &str) -> Result<(), Lost> {
+        let stanza = Element::new("message", CLIENT)
+            .with_attribute("to", to)
+            .with_attribute("type", "chat")
+            .with_child(Element::new("composing", "http://jabber.org/protocol/chatstates"));
+        let sent = self.send(stanza, None).await;
+        self.keep(sent)
+    }
+
+    async fn send(&mut self, stanza: Element, message: Option<(MessageId, String)>) -> Result<(), Lost> {
+        self.unacknowledged.push_back(Unacknowledged { stanza: stanza.clone(), message });
+        self.wire()?.send(&stanza).await
+    }
+
+    /// Asks for the server's count.
+    pub async fn ask(&mut self) -> Result<(), Lost> {
+        let asked = match self.wire() {
+            Ok(wire) => wire.send(&Element::new("r", SM)).await,
+            Err(lost) => Err(lost),
+        };
+        self.keep(asked)
+    }
+
+    pub async fn look(&mut self, looking: Looking) -> Result<(), Lost> {
+        self.looking = looking;
+        let said = self.say_looking().await;
+        self.keep(said)
+    }
+
+    async fn say_looking(&mut self) -> Result<(), Lost> {
+        let name = match self.looking {
+            Looking::Active => "active",
+            Looking::Inactive => "inactive",
+        };
+        self.note(format!("is {name}"));
+        self.wire()?.send(&Element::new(name, CSI)).await
+    }
+
+    async fn acknowledge(&mut self) -> Result<(), Lost> {
+        let Some(session) = &self.session else { return Ok(()) };
+        let answer = Element::new("a", SM).with_attribute("h", session.received.to_string());
+        self.wire()?.send(&answer).await
+    }
+
+    /// Sends a request and reads until its answer is there.
+    pub async fn request(&mut self, iq: Element) -> Result<Element, Lost> {
+        self.requests += 1;
+        let id = format!("q{}", self.requests);
+        self.send(iq.with_attribute("id", id.clone()), None).await?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(answer) = self.answers.remove(&id) {
+                return Ok(answer);
+            }
+            self.take(deadline).await?.ok_or(Lost::Silent)?;
+        }
+    }
+
+    // ── receiving ──
+
+    /// Reads for this long.
+    pub async fn read_for(&mut self, span: Duration) -> Result<(), Lost> {
+        let deadline = Instant::now() + span;
+        loop {
+            let taken = self.take(deadline).await;
+            if self.keep(taken)?.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads until everything it sent is acknowledged, and asks now and then.
+    pub async fn read_until_acknowledged(&mut self) -> Result<(), Lost> {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.unacknowledged.is_empty() {
+            self.ask().await?;
+            let before = self.unacknowledged.len();
+            let next = Instant::now() + Duration::from_secs(1);
+            while self.unacknowledged.len() == before && Instant::now() < next {
+                let taken = self.take(next).await;
+                self.keep(taken)?;
+            }
+            if Instant::now() > deadline {
+                self.broke(format!("{} stanzas are never acknowledged", self.unacknowledged.len()));
+                return self.keep(Err(Lost::Silent));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until the server has done with everything before, and what it had for us has come.
+    pub async fn fence(&mut self) -> Result<(), Lost> {
+        let answered = self.request(super::ping("")).await;
+        self.keep(answered).map(|_| ())
+    }
+
+    async fn take(&mut self, deadline: Instant) -> Result<Option<()>, Lost> {
+        let wire = self.wire()?;
+        let element = match tokio::time::timeout_at(deadline, wire.next()).await {
+            Ok(element) => element?,
+            Err(_) => return Ok(None),
+        };
+        self.handle(element).await?;
+        Ok(Some(()))
+    }
+
+    async fn handle(&mut self, element: Element) -> Result<(), Lost> {
+        if element.is("r", SM) {
+            return self.acknowledge().await;
+        }
+        if element.is("a", SM) {
+            match element.attribute("h").and_then(|h| h.parse().ok()) {
+                Some(h) => self.acknowledged(h),
+                None => self.broke(element.to_xml()),
+            }
+            return Ok(());
+        }
+        if element.namespace() != CLIENT {
+            return Err(refusal(&element));
+        }
+        if let Some(session) = &mut self.session {
+            session.received = session.received.wrapping_add(1);
+        }
+        match element.name() {
+            "message" => self.message(&element),
+            "iq" => return self.iq(element).await,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The server has handled this many of ours (modulo 2³²).
+    fn acknowledged(&mut self, h: u32) {
+        let Some(session) = &mut self.session else { return };
+        let more = h.wrapping_sub(session.acknowledged) as usize;
+        if more > self.unacknowledged.len() {
+            let (told, sent) = (session.acknowledged, self.unacknowledged.len());
+            self.broke(format!("it has handled {h}, said {told} before, and was sent only {sent} more"));
+            return;
+        }
+        session.acknowledged = h;
+        for Unacknowledged { message, .. } in self.unacknowledged.drain(..more) {
+            if let Some((message, _)) = message {
+                self.journal.enter(self.id, What::Acknowledged { message });
+            }
+        }
+    }
+
+    async fn iq(&mut self, iq: Element) -> Result<(), Lost> {
+        let id = iq.attribute("id").unwrap_or_default().to_owned();
+        match iq.attribute("type") {
+            Some("result" | "error") => {
+                self.answers.insert(id, iq);
+                Ok(())
+            }
+            _ => {
+                let answer = Element::new("iq", CLIENT)
+                    .with_attribute("type", "result")
+                    .with_attribute("id", id)
+                    .with_attribute_if("to", iq.attribute("from"));
+                self.send(answer, None).await
+            }
+        }
+    }
+
+    fn message(&mut self, message: &Element) {
+        if let Some(result) = message.child("result", MAM) {
+            let inner = result.child("forwarded", FORWARD).and_then(|forwarded| forwarded.child("message", CLIENT));
+            let (Some(inner), Some(id)) = (inner, result.attribute("id")) else { return self.broke(message.to_xml()) };
+            let query = result.attribute("queryid").unwrap_or_default().to_owned();
+            self.rows.entry(query).or_default().push((id.to_owned(), inner.clone()));
+            return;
+        }
+        let carbon = message.child("received", CARBONS).or_else(|| message.child("sent", CARBONS));
+        if let Some(carbon) = carbon {
+            let inner = carbon.child("forwarded", FORWARD).and_then(|forwarded| forwarded.child("message", CLIENT));
+            match inner {
+                // XEP-0280 §11: from anybody else it is a forgery.
+                Some(inner) if message.attribute("from") == Some(&self.bare()) => self.copy(inner, Route::Carbon),
+                _ => self.broke(message.to_xml()),
+            }
+            return;
+        }
+        let kept = message.child("delay", "urn:xmpp:delay").is_some();
+        let route = match kept {
+            true => Route::Kept,
+            false if self.there => Route::Live,
+            false => Route::Early,
+        };
+        self.copy(message, route);
+    }
+
+    fn copy(&mut self, message: &Element, route: Route) {
+        let Some(body) = message.child("body", CLIENT) else { return };
+        let Some(number) = self.journal.message(&body.text()) else { return };
+        if message.attribute("type") == Some("error") {
+            let condition = message.child("error", CLIENT).and_then(|error| error.children().next());
+            let condition = condition.map_or("none", Element::name).to_owned();
+            self.journal.enter(self.id, What::Bounced { message: number, condition });
+            return;
+        }
+        let bare = self.bare();
+        let mut ids = message.children().filter(|child| child.is("stanza-id", SID));
+        let archive_id = ids.find(|id| id.attribute("by") == Some(&bare)).and_then(|id| id.attribute("id"));
+        let archive_id = archive_id.map(str::to_owned);
+        if let Some(id) = &archive_id {
+            if self.caught_up {
+                self.cursor = Some(id.clone());
+            } else {
+                self.ahead = Some(id.clone());
+            }
+        }
+        self.show(number, archive_id, route);
+    }
+
+    fn show(&mut self, message: MessageId, archive_id: Option<String>, route: Route) {
+        let display = match &archive_id {
+            Some(id) if !self.known.insert(id.clone()) => Display::Dropped,
+            _ => Display::Shown,
+        };
+        self.journal.enter(self.id, What::Copy { message, archive_id, route, display });
+    }
+
+    // ── the archive ──
+
+    /// One page behind an id: its rows, and whether it is the last.
+    async fn page(&mut self, after: Option<&str>) -> Result<(Vec<(String, Element)>, bool), Lost> {
+        let query = format!("p{}", self.requests);
+        let set = Element::new("set", RSM).with_child(Element::new("max", RSM).with_text(PAGE.to_string()));
+        let set = match after {
+            Some(id) => set.with_child(Element::new("after", RSM).with_text(id)),
+            None => set,
+        };
+        let ask = Element::new("iq", CLIENT)
+            .with_attribute("type", "set")
+            .with_child(Element::new("query", MAM).with_attribute("queryid", query.clone()).with_child(set));
+        let answer = self.request(ask).await?;
+        let rows = self.rows.remove(&query).unwrap_or_default();
+        match answer.child("fin", MAM) {
+            Some(fin) => {
+                let complete = fin.attribute("complete") == Some("true");
+                if rows.is_empty() && !complete {
+                    self.broke("an empty page that is not the last");
+                }
+                Ok((rows, complete))
+            }
+            // What the server gave out as an id it must know.
+            None => Err(Lost::Refused(format!("{} in answer to a page behind {after:?}", answer.to_xml()))),
+        }
+    }
+
+    async fn catch_up_if_needed(&mut self) -> Result<(), Lost> {
+        if self.archive == Archive::On && !self.caught_up {
+            self.catch_up().await?;
+        }
+        Ok(())
+    }
+
+    /// Reads what it does not know yet.
+    async fn catch_up(&mut self) -> Result<(), Lost> {
+        loop {
+            let after = self.cursor.clone();
+            let (rows, complete) = self.page(after.as_deref()).await?;
+            let empty = rows.is_empty();
+            for (id, row) in rows {
+                if self.ahead.as_ref() == Some(&id) {
+                    self.ahead = None;
+                }
+                self.cursor = Some(id.clone());
+                if let Some(message) = self.row(&row)
+                    && message.sender != self.id
+                {
+                    self.show(message, Some(id), Route::Page);
+                }
+            }
+            if complete || empty {
+                break;
+            }
+        }
+        self.caught_up = true;
+        if let Some(ahead) = self.ahead.take() {
+            self.cursor = Some(ahead);
+        }
+        Ok(())
+    }
+
+    fn row(&self, row: &Element) -> Option<MessageId> {
+        self.journal.message(&row.child("body", CLIENT)?.text())
+    }
+
+    /// Asks the archive again for everything behind what it knows.
+    pub async fn catch_up_again(&mut self) -> Result<(), Lost> {
+        self.caught_up = false;
+        let caught_up = self.catch_up().await;
+        self.keep(caught_up)
+    }
+
+    /// Reads the whole archive into the journal.
+    pub async fn read_archive(&mut self) -> Result<(), Lost> {
+        let mut all = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.page(after.as_deref()).await;
+            let (rows, complete) = self.keep(page)?;
+            after = rows.last().map(|(id, _)| id.clone());
+            all.extend(rows.iter().filter_map(|(id, row)| Some((id.clone(), self.row(row)?))));
+            if complete || rows.is_empty() {
+                break;
+            }
+        }
+        self.journal.archive(&self.account, all);
+        Ok(())
+    }
+}
