@@ -26,6 +26,7 @@ pub(crate) fn run(options: &Demo) -> Result<(), Failure> {
     let config = config::load(&path).map_err(crate::client::config_failure)?;
     crate::logging::start("info,stonechat_net=info", LogFormat::Text);
     serve::runtime()?.block_on(async {
+        let signals = serve::Signals::catch()?;
         let server = server::start(config).await?;
         for name in ACCOUNTS {
             let command = Command::UserAdd { jid: format!("{name}@localhost"), password: Secret::new(PASSWORD.into()) };
@@ -37,7 +38,7 @@ pub(crate) fn run(options: &Demo) -> Result<(), Failure> {
             }
         }
         println!("{}", welcome(port, direct, &path.display().to_string()));
-        serve::until_stopped(server).await
+        serve::until_stopped(server, signals).await
     })
 }
 

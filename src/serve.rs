@@ -7,7 +7,7 @@ use crate::output::{self, Failure, Format};
 use crate::server::{self, Server};
 use std::path::Path;
 use stonechat_admin::{CertificatesControl, ErrorCode, Lifecycle};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
 /// Runs the server until it is told to stop.
@@ -18,9 +18,10 @@ pub(crate) fn run(named: Option<&Path>, options: &Serve) -> Result<(), Failure> 
         warn!(event = "config.notice", "{notice}");
     }
     runtime()?.block_on(async {
+        let signals = Signals::catch()?;
         let server = server::start(config).await?;
         announce(&server);
-        until_stopped(server).await
+        until_stopped(server, signals).await
     })
 }
 
@@ -57,18 +58,35 @@ fn announce(server: &Server) {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }
 
+/// The signals that mean something, caught before the server says that it is ready: one that comes earlier waits.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    pub(crate) fn catch() -> Result<Signals, Failure> {
+        let catch = |kind| {
+            signal(kind)
+                .map_err(|source| Failure::new(ErrorCode::Internal, format!("signals cannot be caught: {source}")))
+        };
+        Ok(Signals {
+            terminate: catch(SignalKind::terminate())?,
+            interrupt: catch(SignalKind::interrupt())?,
+            hangup: catch(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Serves until SIGTERM, SIGINT or `stonechat stop`; SIGHUP reloads.
-pub(crate) async fn until_stopped(mut server: Server) -> Result<(), Failure> {
-    let failed = |source| Failure::new(ErrorCode::Internal, format!("signals cannot be caught: {source}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+pub(crate) async fn until_stopped(mut server: Server, mut signals: Signals) -> Result<(), Failure> {
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            _ = signals.terminate.recv() => break,
+            _ = signals.interrupt.recv() => break,
             () = server.stop_requested() => break,
-            _ = hangup.recv() => {
+            _ = signals.hangup.recv() => {
                 if let Err(message) = Lifecycle::reload(&**server.control()) {
                     error!(event = "config.reload_failed", "the old configuration stays: {message}");
                 }

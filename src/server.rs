@@ -11,7 +11,8 @@ use std::time::Duration;
 use stonechat_admin::{Admin, CertificateView, CertificatesControl, ErrorCode, Lifecycle, Reloaded};
 use stonechat_jid::Domain;
 use stonechat_net::{
-    AddressLimits, Addresses, Certificates, ClientFront, ClientLimits, ClientTransport, Listener, bind, serve_client,
+    AddressLimits, Addresses, Bound, Certificates, ClientFront, ClientLimits, ClientTransport, Listener, bind,
+    serve_client,
 };
 use stonechat_router::{Hosts, NoRemote, Parts, Random, Registrar, Registry, Remote, Router};
 use stonechat_sasl::DecoySecret;
@@ -144,7 +145,11 @@ pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
     });
     let mut tasks = vec![stonechat_admin::serve(&admin_socket, Arc::clone(&admin)).await.map_err(socket_failure)?];
     let incoming = federation::Incoming::new(federation.clone(), router.clone(), peers);
-    listeners.accept(&front, &control, &incoming, &mut tasks);
+    // Whoever can connect can be administered: the ports are opened last.
+    let opened = listeners.listen().inspect_err(|_| {
+        let _ = std::fs::remove_file(&admin_socket);
+    })?;
+    opened.accept(&front, &control, &incoming, &mut tasks);
     let sweeper = router.clone();
     tasks.push(tokio::spawn(async move {
         loop {
@@ -173,26 +178,40 @@ async fn secret(store: &dyn Store, name: &str) -> Result<[u8; 32], Failure> {
     store.secret(name, fresh).await.map_err(store_failure)
 }
 
-struct Listeners {
-    c2s: Vec<Listener>,
-    c2s_tls: Vec<Listener>,
-    s2s: Vec<Listener>,
-    s2s_tls: Vec<Listener>,
+/// The sockets of each kind.
+struct Listeners<L> {
+    c2s: Vec<L>,
+    c2s_tls: Vec<L>,
+    s2s: Vec<L>,
+    s2s_tls: Vec<L>,
 }
 
-impl Listeners {
-    fn bind(config: &Config) -> Result<Listeners, Failure> {
-        let all = |addresses: &[SocketAddr]| {
-            addresses
-                .iter()
-                .map(|address| bind(*address).map_err(|error| Failure::new(ErrorCode::AddressTaken, error.to_string())))
-                .collect::<Result<Vec<_>, _>>()
+fn address_failure(error: stonechat_net::ListenerError) -> Failure {
+    Failure::new(ErrorCode::AddressTaken, error.to_string())
+}
+
+impl Listeners<Bound> {
+    fn bind(config: &Config) -> Result<Self, Failure> {
+        let all = |addresses: &[SocketAddr]| -> Result<Vec<Bound>, Failure> {
+            addresses.iter().map(|address| bind(*address).map_err(address_failure)).collect()
         };
         Ok(Listeners {
             c2s: all(&config.listen.c2s)?,
             c2s_tls: all(&config.listen.c2s_tls)?,
             s2s: all(&config.listen.s2s)?,
             s2s_tls: all(&config.listen.s2s_tls)?,
+        })
+    }
+
+    fn listen(self) -> Result<Listeners<Listener>, Failure> {
+        let all = |bound: Vec<Bound>| -> Result<Vec<Listener>, Failure> {
+            bound.into_iter().map(|bound| bound.listen().map_err(address_failure)).collect()
+        };
+        Ok(Listeners {
+            c2s: all(self.c2s)?,
+            c2s_tls: all(self.c2s_tls)?,
+            s2s: all(self.s2s)?,
+            s2s_tls: all(self.s2s_tls)?,
         })
     }
 
@@ -203,7 +222,9 @@ impl Listeners {
             .flat_map(|(kind, listeners)| listeners.iter().map(move |l| format!("{kind} {}", l.address())))
             .collect()
     }
+}
 
+impl Listeners<Listener> {
     fn accept(
         self,
         front: &Arc<ClientFront>,

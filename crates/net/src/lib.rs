@@ -23,7 +23,7 @@ pub use bucket::Rate;
 pub use certificates::{CertificateError, Certificates, CertifiedDomain};
 pub use client::{ClientFront, ClientLimits, ClientTransport, RandomOf, hosts_of, serve_client};
 pub use link::{Link, LinkLimits};
-pub use listener::{Listener, ListenerError, bind};
+pub use listener::{Bound, Listener, ListenerError, bind};
 pub use pace::{DomainLimits, Domains};
 pub use peer::{PeerDialler, PeerFront, accept_peer};
 pub use verify::{CertificateVerdict, Roots};

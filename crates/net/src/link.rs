@@ -163,7 +163,9 @@ impl Link {
     }
 
     /// Puts the connection behind TLS from the next byte on.
-    pub(crate) fn set_tls(&self, tls: rustls::Connection) {
+    pub(crate) fn set_tls(&self, mut tls: rustls::Connection) {
+        // What is queued has its bound in the outbox; the library's own, 64 KiB, would end a connection over one stanza.
+        tls.set_buffer_limit(None);
         let mut state = self.lock();
         state.session = Session::Tls(Box::new(tls));
     }

@@ -1,4 +1,5 @@
-//! Listening sockets: bound before anything runs, accepted from in one loop each, and quiet when the machine is full.
+//! Listening sockets: bound before anything runs, opened when everything does, accepted from in one loop each, and quiet
+//! when the machine is full.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,14 +25,20 @@ pub struct ListenerError {
     pub source: std::io::Error,
 }
 
-/// A bound socket.
+/// A bound socket: its address is ours, and nobody can connect to it yet.
+pub struct Bound {
+    socket: TcpSocket,
+    address: SocketAddr,
+}
+
+/// A socket that others can connect to.
 pub struct Listener {
     inner: TcpListener,
     address: SocketAddr,
 }
 
 /// Binds. `[::]` takes IPv4 as well where the system lets it.
-pub fn bind(address: SocketAddr) -> Result<Listener, ListenerError> {
+pub fn bind(address: SocketAddr) -> Result<Bound, ListenerError> {
     let wrap = |source| ListenerError { address, source };
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
@@ -40,17 +47,25 @@ pub fn bind(address: SocketAddr) -> Result<Listener, ListenerError> {
     .map_err(wrap)?;
     socket.set_reuseaddr(true).map_err(wrap)?;
     socket.bind(address).map_err(wrap)?;
-    let inner = socket.listen(BACKLOG).map_err(wrap)?;
-    let address = inner.local_addr().map_err(wrap)?;
-    Ok(Listener { inner, address })
+    let address = socket.local_addr().map_err(wrap)?;
+    Ok(Bound { socket, address })
 }
 
-impl Listener {
-    /// Where it listens; the real port when 0 was asked for.
+impl Bound {
+    /// Where it is bound; the real port when 0 was asked for.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
+    /// Lets others connect.
+    pub fn listen(self) -> Result<Listener, ListenerError> {
+        let Bound { socket, address } = self;
+        let inner = socket.listen(BACKLOG).map_err(|source| ListenerError { address, source })?;
+        Ok(Listener { inner, address })
+    }
+}
+
+impl Listener {
     /// The next connection. Errors of single connections are passed over; when descriptors run out it waits, and the
     /// connections that exist go on unharmed.
     pub async fn accept(&self) -> (TcpStream, SocketAddr) {
