@@ -15,7 +15,7 @@ mod support;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
-use support::socket;
+use support::server;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, Command};
@@ -35,7 +35,7 @@ async fn set_up() -> (tempfile::TempDir, u16) {
 }
 
 fn serve(directory: &Path) -> Child {
-    Command::new(socket::binary())
+    Command::new(server::binary())
         .args(["serve", "--log-format", "json", "--config"])
         .arg(directory.join("stonechat.toml"))
         .stderr(Stdio::piped())
@@ -68,7 +68,7 @@ async fn a_server_that_takes_connections_takes_commands() {
         };
         tokio::time::timeout(PATIENCE, connected).await.expect("it listens");
         let config = directory.path().join("stonechat.toml");
-        socket::add_account(&config, "romeo@localhost");
+        server::add_account(&config, "romeo@localhost");
         signal(&child, "TERM");
         ends_well(child).await;
     }
