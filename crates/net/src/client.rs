@@ -14,12 +14,12 @@ use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use stonechat_jid::{BareJid, Domain};
+use stonechat_jid::{BareJid, Domain, FullJid};
 use stonechat_router::{BindError, ClientSession, Commits, Outbox, Router, SessionFacts, Turn};
-use stonechat_sasl::{DecoySecret, Lookup, Verdict};
+use stonechat_sasl::{DecoySecret, Lookup, TokenLookup, Verdict};
 use stonechat_stanza::{ContentNamespace, StanzaCondition, StreamCondition, StreamError};
 use stonechat_store::AccountState;
-use stonechat_stream::c2s::{C2s, Command, Config, Event, Failed, Limits, Transport};
+use stonechat_stream::c2s::{Bound2, C2s, Command, Config, Event, Failed, Granted, Limits, Transport};
 use stonechat_stream::{Closed, TlsFacts};
 use tokio::net::TcpStream;
 use tracing::{debug, error, info, warn};
@@ -129,6 +129,7 @@ impl ClientFront {
                 features: Arc::new(FeaturesOf(router.clone())),
                 random: Arc::new(RandomOf(router.clone())),
                 decoy: decoy.clone(),
+                tokens: None,
                 transport,
                 limits: stream,
             })
@@ -365,17 +366,27 @@ impl Driver {
             }
             Event::AuthenticationFailed(failed) => self.on_failed(&failed, now),
             Event::Authenticated(account) => self.account = Some(account),
+            Event::Authorized(token, authorized) => {
+                self.account = Some(authorized.account);
+                self.machine.command(now, Command::Granted(token, Granted::default()));
+            }
+            Event::LookupTokens(token, _) => {
+                self.machine.command(now, Command::Tokens(token, TokenLookup::Unknown));
+            }
+            Event::Upgraded(token, ..) => self.machine.command(now, Command::Upgraded(token)),
             Event::Bind(token, account, resource) => {
-                let facts = SessionFacts { connection: self.describe() };
-                let outbox: Arc<dyn Outbox> = self.link.clone();
-                let binding = self.front.router.bind(&account, resource.as_deref(), outbox, facts);
-                let command = match Box::pin(binding).await {
-                    Ok(session) => {
-                        info!(event = "c2s.bound", jid = %session.jid(), peer = %self.peer, "a client is there");
-                        let jid = session.jid().clone();
-                        self.session = Some(session);
-                        Command::Bound(token, jid)
-                    }
+                let bound = Box::pin(self.bind(&account, resource.as_deref())).await;
+                let command = match bound {
+                    Ok(jid) => Command::Bound(token, jid),
+                    Err(BindError::Refused(error)) => Command::BindRefused(token, error),
+                    Err(BindError::NotAllowed) => Command::Close(Some(StreamCondition::NotAuthorized.into())),
+                };
+                self.machine.command(Instant::now(), command);
+            }
+            Event::Bind2(token, request) => {
+                let bound = Box::pin(self.bind(&request.account, None)).await;
+                let command = match bound {
+                    Ok(jid) => Command::Bound2(token, Bound2 { jid, archive: None, enabled: None }),
                     Err(BindError::Refused(error)) => Command::BindRefused(token, error),
                     Err(BindError::NotAllowed) => Command::Close(Some(StreamCondition::NotAuthorized.into())),
                 };
@@ -402,6 +413,16 @@ impl Driver {
             }
         }
         self.transmit()
+    }
+
+    async fn bind(&mut self, account: &BareJid, resource: Option<&str>) -> Result<FullJid, BindError> {
+        let facts = SessionFacts { connection: self.describe() };
+        let outbox: Arc<dyn Outbox> = self.link.clone();
+        let session = self.front.router.bind(account, resource, outbox, facts).await?;
+        info!(event = "c2s.bound", jid = %session.jid(), peer = %self.peer, "a client is there");
+        let jid = session.jid().clone();
+        self.session = Some(session);
+        Ok(jid)
     }
 
     async fn on_stanza(&mut self, stanza: stonechat_stanza::Stanza, turn: &mut Turn) -> Going {

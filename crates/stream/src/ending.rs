@@ -60,7 +60,7 @@ pub(crate) fn peer_error(frame: &Frame) -> Option<StreamError> {
 }
 
 /// A peer's words end in logs and on terminals, and are not for terminals to obey.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

@@ -1,14 +1,50 @@
-//! One SASL exchange on a client's stream (RFC 6120 §6.4), and what is offered.
+//! One SASL exchange on a client's stream (RFC 6120 §6.4), by a password or by a device's token, and what is offered.
+//! The two profiles that carry it, [`super::sasl`] and [`super::sasl2`], offer the same.
 
+use super::fast::TokensOf;
 use super::machine::Security;
 use crate::Token;
 use stonechat_jid::{BareJid, Domain, Level};
 use stonechat_sasl::{
     ChannelBindings, Credentials, DecoySecret, Failure, Hash, Lookup, Mechanism, Negotiation, Notice, Offer, Password,
-    Step, Verdict, decode, encode,
+    SEED_LENGTH, Step, TokenLookup, TokenMechanism, TokenNegotiation, TokenSecret, TokenStep, UpgradeTask, Verdict,
+    encode,
 };
 use stonechat_stanza::ns;
-use stonechat_xml::{Element, Frame};
+use stonechat_xml::Element;
+
+/// How SASL is carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Profile {
+    /// RFC 6120 §6.
+    Classic,
+    /// XEP-0388.
+    Extensible,
+}
+
+impl Profile {
+    fn namespace(self) -> &'static str {
+        match self {
+            Profile::Classic => ns::SASL,
+            Profile::Extensible => ns::SASL2,
+        }
+    }
+    /// RFC 6120 §6.4.2 writes nothing as `=`; XEP-0388 §2.2 writes it as nothing.
+    fn data(self, data: &[u8]) -> String {
+        match self {
+            Profile::Extensible if data.is_empty() => String::new(),
+            Profile::Classic | Profile::Extensible => encode(data),
+        }
+    }
+}
+
+/// The bindings of a connection: none in the clear.
+pub(super) fn bindings(security: &Security) -> ChannelBindings {
+    match security {
+        Security::Clear => ChannelBindings::default(),
+        Security::Tls(bindings) => bindings.clone(),
+    }
+}
 
 /// What a connection is offered, strongest first.
 pub(super) fn offer(security: &Security) -> Offer {
@@ -59,8 +95,11 @@ pub struct Failed {
 }
 
 impl Failed {
-    fn new(failure: Failure) -> Self {
+    pub(super) fn new(failure: Failure) -> Self {
         Failed { failure, account: None, notice: None }
+    }
+    pub(super) fn of(account: BareJid, failure: Failure) -> Self {
+        Failed { failure, account: Some(account), notice: None }
     }
     pub(super) fn before_tls() -> Self {
         Failed::new(Failure::EncryptionRequired)
@@ -74,65 +113,93 @@ impl Failed {
 /// What is wanted next.
 pub(super) enum Next {
     Lookup(BareJid),
+    LookupTokens(TokensOf),
     /// The name cannot be an account's: it goes the way of names that do not exist.
     LookupImpossible,
     CheckPassword(Password, Box<Credentials>),
+    /// The device has this account's token of this seed. That it was used is to be noted before anybody is let in.
+    UseToken(BareJid, [u8; SEED_LENGTH]),
     Challenge(Vec<u8>),
     Success(BareJid, Option<Vec<u8>>),
     Failed(Failed),
 }
 
+enum Proof {
+    Password(Negotiation),
+    Token(TokenNegotiation),
+}
+
 /// One exchange.
 pub(super) struct Exchange {
-    negotiation: Negotiation,
+    proof: Proof,
     domain: Domain,
     account: Option<BareJid>,
     awaited: Option<Token>,
+    /// Keys that would do the account good (XEP-0480).
+    wanted: Vec<UpgradeTask>,
 }
 
 impl Exchange {
-    /// Takes `<auth/>`.
-    pub(super) fn begin(
-        frame: &Frame,
+    /// By a password.
+    pub(super) fn by_password(
+        mechanism: &str,
         domain: Domain,
         security: &Security,
         decoy: &DecoySecret,
         nonce: &[u8],
-    ) -> Result<(Exchange, Next), Failed> {
-        let none = ChannelBindings::default();
-        let bindings = match security {
-            Security::Clear => &none,
-            Security::Tls(bindings) => bindings,
-        };
-        let mechanism = frame.attribute("mechanism").map_or("", |name| &**name);
+    ) -> Result<Exchange, Failed> {
         let decoy = decoy.for_domain(domain.as_str());
         let negotiation =
-            Negotiation::begin(mechanism, &offer(security), bindings, &decoy, nonce).map_err(Failed::new)?;
-        let mut exchange = Exchange { negotiation, domain, account: None, awaited: None };
-        let text = text_of(frame);
-        let next = match text.as_str() {
-            // RFC 6120 §6.4.2: nothing is no initial response; a lone `=` is an empty one.
-            "" => {
-                let step = exchange.negotiation.message(None);
-                exchange.next(step)
-            }
-            text => exchange.message(text),
-        };
-        Ok((exchange, next))
+            Negotiation::begin(mechanism, &offer(security), &bindings(security), &decoy, nonce).map_err(Failed::new)?;
+        Ok(Exchange::new(Proof::Password(negotiation), domain))
     }
 
-    /// Takes `<response/>`.
-    pub(super) fn response(&mut self, frame: &Frame) -> Next {
-        let text = text_of(frame);
-        self.message(&text)
+    /// By a token of a device (XEP-0484).
+    pub(super) fn by_token(
+        mechanism: &str,
+        device: &str,
+        domain: Domain,
+        security: &Security,
+        secret: &TokenSecret,
+    ) -> Result<Exchange, Failed> {
+        let bindings = bindings(security);
+        let offered = TokenMechanism::available(&bindings);
+        let negotiation =
+            TokenNegotiation::begin(mechanism, &offered, &bindings, secret, device).map_err(Failed::new)?;
+        Ok(Exchange::new(Proof::Token(negotiation), domain))
     }
 
-    fn message(&mut self, text: &str) -> Next {
-        match decode(text) {
-            Some(message) => {
-                let step = self.negotiation.message(Some(&message));
+    fn new(proof: Proof, domain: Domain) -> Exchange {
+        Exchange { proof, domain, account: None, awaited: None, wanted: Vec::new() }
+    }
+
+    pub(super) fn mechanism(&self) -> &'static str {
+        match &self.proof {
+            Proof::Password(negotiation) => negotiation.mechanism().name(),
+            Proof::Token(negotiation) => negotiation.mechanism().name(),
+        }
+    }
+
+    /// Begins with the initial response, decoded, when there is one.
+    pub(super) fn begin(&mut self, initial: Option<&[u8]>) -> Next {
+        match (&mut self.proof, initial) {
+            (Proof::Password(negotiation), initial) => {
+                let step = negotiation.message(initial);
                 self.next(step)
             }
+            (Proof::Token(negotiation), Some(initial)) => {
+                let step = negotiation.message(initial);
+                self.next_of_token(step)
+            }
+            // XEP-0484 §3.1: success or failure within one round trip.
+            (Proof::Token(_), None) => Next::Failed(self.failed(Failure::MalformedRequest)),
+        }
+    }
+
+    /// Goes on with a response; `None` when it was not base64.
+    pub(super) fn message(&mut self, message: Option<&[u8]>) -> Next {
+        match message {
+            Some(message) => self.begin(Some(message)),
             None => Next::Failed(self.failed(Failure::IncorrectEncoding)),
         }
     }
@@ -149,34 +216,86 @@ impl Exchange {
 
     pub(super) fn credentials(&mut self, token: Token, lookup: Lookup) -> Option<Next> {
         self.answered(token)?;
-        let step = self.negotiation.credentials(lookup);
-        Some(self.next(step))
+        if let Lookup::Found(credentials) = &lookup {
+            self.wanted = UpgradeTask::wanted(credentials);
+        }
+        Some(self.found(lookup))
+    }
+    fn found(&mut self, lookup: Lookup) -> Next {
+        match &mut self.proof {
+            Proof::Password(negotiation) => {
+                let step = negotiation.credentials(lookup);
+                self.next(step)
+            }
+            Proof::Token(_) => Next::Failed(self.failed(Failure::TemporaryAuthFailure)),
+        }
+    }
+    pub(super) fn tokens(&mut self, token: Token, lookup: TokenLookup) -> Option<Next> {
+        self.answered(token)?;
+        Some(self.found_tokens(lookup))
+    }
+    fn found_tokens(&mut self, lookup: TokenLookup) -> Next {
+        match &mut self.proof {
+            Proof::Token(negotiation) => {
+                let step = negotiation.candidates(lookup);
+                self.next_of_token(step)
+            }
+            Proof::Password(_) => Next::Failed(self.failed(Failure::TemporaryAuthFailure)),
+        }
     }
     pub(super) fn unknown_account(&mut self) -> Next {
-        let step = self.negotiation.credentials(Lookup::Unknown);
-        self.next(step)
+        match &self.proof {
+            Proof::Password(_) => self.found(Lookup::Unknown),
+            Proof::Token(_) => self.found_tokens(TokenLookup::Unknown),
+        }
     }
     pub(super) fn password_checked(&mut self, token: Token, verdict: Verdict) -> Option<Next> {
         self.answered(token)?;
-        let step = self.negotiation.password_checked(verdict);
-        Some(self.next(step))
+        match &mut self.proof {
+            Proof::Password(negotiation) => {
+                let step = negotiation.password_checked(verdict);
+                Some(self.next(step))
+            }
+            Proof::Token(_) => None,
+        }
     }
-    pub(super) fn aborted(&self) -> Failed {
-        self.failed(Failure::Aborted)
+    /// The use of the token was noted.
+    pub(super) fn token_used(&mut self) -> Next {
+        match &mut self.proof {
+            Proof::Token(negotiation) => {
+                let step = negotiation.used(Verdict::Accepted);
+                self.next_of_token(step)
+            }
+            Proof::Password(_) => Next::Failed(self.failed(Failure::TemporaryAuthFailure)),
+        }
+    }
+    /// What would do the account good, once somebody has proved its password.
+    pub(super) fn wanted(&self) -> &[UpgradeTask] {
+        match self.proof {
+            Proof::Password(_) => &self.wanted,
+            // XEP-0480 §5: nobody is let in by a token and then brings keys.
+            Proof::Token(_) => &[],
+        }
     }
 
-    fn failed(&self, failure: Failure) -> Failed {
-        Failed { failure, account: self.account.clone(), notice: self.negotiation.notice() }
+    pub(super) fn failed(&self, failure: Failure) -> Failed {
+        let notice = match &self.proof {
+            Proof::Password(negotiation) => negotiation.notice(),
+            Proof::Token(_) => None,
+        };
+        Failed { failure, account: self.account.clone(), notice }
+    }
+
+    fn named(&mut self, username: &str) -> Option<BareJid> {
+        self.account = BareJid::from_parts(username, &self.domain, Level::Routing).ok();
+        self.account.clone()
     }
 
     fn next(&mut self, step: Step) -> Next {
         match step {
-            Step::NeedCredentials { username } => match BareJid::from_parts(&username, &self.domain, Level::Routing) {
-                Ok(account) => {
-                    self.account = Some(account.clone());
-                    Next::Lookup(account)
-                }
-                Err(_) => Next::LookupImpossible,
+            Step::NeedCredentials { username } => match self.named(&username) {
+                Some(account) => Next::Lookup(account),
+                None => Next::LookupImpossible,
             },
             Step::CheckPassword { password, credentials } => Next::CheckPassword(password, credentials),
             Step::Challenge(data) => Next::Challenge(data),
@@ -193,6 +312,25 @@ impl Exchange {
             Step::Failure(failure) => Next::Failed(self.failed(failure)),
         }
     }
+
+    fn next_of_token(&mut self, step: TokenStep) -> Next {
+        let Proof::Token(negotiation) = &self.proof else {
+            return Next::Failed(self.failed(Failure::TemporaryAuthFailure));
+        };
+        let (mechanism, device) = (negotiation.mechanism(), negotiation.device().to_owned());
+        match (step, self.account.clone()) {
+            (TokenStep::NeedCandidates { username }, _) => match self.named(&username) {
+                Some(account) => Next::LookupTokens(TokensOf { account, device, mechanism }),
+                None => Next::LookupImpossible,
+            },
+            (TokenStep::UseToken { seed }, Some(account)) => Next::UseToken(account, seed),
+            (TokenStep::Success(success), Some(account)) => Next::Success(account, success.data),
+            (TokenStep::UseToken { .. } | TokenStep::Success(_), None) => {
+                Next::Failed(self.failed(Failure::NotAuthorized))
+            }
+            (TokenStep::Failure(failure), _) => Next::Failed(self.failed(failure)),
+        }
+    }
 }
 
 fn authzid_allowed(authzid: Option<&str>, account: &BareJid) -> bool {
@@ -202,22 +340,11 @@ fn authzid_allowed(authzid: Option<&str>, account: &BareJid) -> bool {
     }
 }
 
-fn text_of(frame: &Frame) -> String {
-    frame.to_element().map(|element| element.text()).unwrap_or_default()
+pub(super) fn write_challenge(profile: Profile, data: &[u8], out: &mut Vec<u8>) {
+    Element::new("challenge", profile.namespace()).with_text(profile.data(data)).write(out, ns::CLIENT);
 }
 
-pub(super) fn write_challenge(data: &[u8], out: &mut Vec<u8>) {
-    Element::new("challenge", ns::SASL).with_text(encode(data)).write(out, ns::CLIENT);
-}
-
-pub(super) fn write_success(data: Option<&[u8]>, out: &mut Vec<u8>) {
-    let success = Element::new("success", ns::SASL);
-    match data {
-        Some(data) => success.with_text(encode(data)).write(out, ns::CLIENT),
-        None => success.write(out, ns::CLIENT),
-    }
-}
-
-pub(super) fn write_failure(failure: Failure, out: &mut Vec<u8>) {
-    Element::new("failure", ns::SASL).with_child(Element::new(failure.condition(), ns::SASL)).write(out, ns::CLIENT);
+/// A failure; its condition is that of RFC 6120 §6.5 in both profiles.
+pub(super) fn failure(profile: Profile, failure: Failure) -> Element {
+    Element::new("failure", profile.namespace()).with_child(Element::new(failure.condition(), ns::SASL))
 }

@@ -1,9 +1,9 @@
 //! Resource binding (RFC 6120 §7), and the session establishment of RFC 3921 §3, which has nothing to do.
 
-use super::Event;
 use super::machine::{C2s, Request, State};
 use super::management::Counting;
 use super::negotiation::{Row, too_early};
+use super::{Event, sasl2};
 use crate::{Phase, Token};
 use std::time::Instant;
 use stonechat_jid::FullJid;
@@ -14,7 +14,11 @@ use stonechat_xml::{Element, Frame};
 
 pub(super) const ROW: Row = Row { phase: Phase::AfterAuthentication, advertise, take: Some((ns::CLIENT, take)) };
 
-fn advertise(_: &C2s, features: &mut Vec<Element>) {
+/// Not to whom the log-in has bound a resource.
+fn advertise(stream: &C2s, features: &mut Vec<Element>) {
+    if matches!(stream.state, State::Bound { .. }) {
+        return;
+    }
     features.push(Element::new("bind", ns::BIND));
     features.push(Element::new("session", ns::SESSION).with_child(Element::new("optional", ns::SESSION)));
 }
@@ -79,6 +83,9 @@ pub(super) fn bound(stream: &mut C2s, token: Token, jid: FullJid) {
 }
 
 pub(super) fn refused(stream: &mut C2s, token: Token, error: &StanzaError) {
+    if matches!(stream.state, State::LoggingIn(_)) {
+        return sasl2::bind_refused(stream, token, error.condition);
+    }
     if let Some(reply) = answered(stream, token).and_then(|request| request.error_reply(error)) {
         answer(stream, reply);
     }

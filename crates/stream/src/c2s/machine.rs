@@ -1,8 +1,9 @@
 //! The states of a client's stream, and the stream itself: headers, time, its end.
 
-use super::auth::Exchange;
+use super::auth::{Exchange, Next};
 use super::management::Counting;
-use super::{Command, Config, Event, bind, management, negotiation, sasl, stanzas};
+use super::sasl2::{self, Login, Stage};
+use super::{Command, Config, Event, bind, management, negotiation, sasl, stanzas, upgrade};
 use crate::ending::CLOSING;
 use crate::header::{self, FOOTER, Ours, stream_id};
 use crate::outside::Tokens;
@@ -31,6 +32,8 @@ pub(super) enum State {
     Negotiating,
     /// In the middle of SASL.
     Authenticating(Box<Exchange>),
+    /// In the middle of XEP-0388.
+    LoggingIn(Box<Login>),
     /// `<proceed/>` was sent.
     Securing,
     /// Authenticated; a resource is to be bound, or a session resumed.
@@ -63,6 +66,10 @@ pub struct C2s {
     pub(super) security: Security,
     /// Frozen by the first header (RFC 6120 §4.7.2): a stream restart cannot go to another domain.
     pub(super) domain: Option<Domain>,
+    /// Who the header says the client is, before anybody knows; `None` inside when that is nobody's address.
+    pub(super) claim: Option<Option<BareJid>>,
+    /// The version of the features that were sent (XEP-0509).
+    pub(super) advertised: Option<String>,
     /// RFC 6120 §4.7.4: the language of stanzas that say none.
     lang: Option<Text>,
     pub(super) failures: u8,
@@ -84,6 +91,8 @@ impl C2s {
             state: State::Opening(None),
             security: Security::Clear,
             domain: None,
+            claim: None,
+            advertised: None,
             lang: None,
             failures: 0,
             tokens: Tokens::default(),
@@ -194,19 +203,16 @@ impl C2s {
     pub fn command(&mut self, now: Instant, command: Command) {
         match command {
             Command::Credentials(token, lookup) => {
-                if let State::Authenticating(exchange) = &mut self.state
-                    && let Some(step) = exchange.credentials(token, lookup)
-                {
-                    sasl::follow(self, now, step);
-                }
+                self.answered(now, |exchange| exchange.credentials(token, lookup));
             }
             Command::PasswordChecked(token, verdict) => {
-                if let State::Authenticating(exchange) = &mut self.state
-                    && let Some(step) = exchange.password_checked(token, verdict)
-                {
-                    sasl::follow(self, now, step);
-                }
+                self.answered(now, |exchange| exchange.password_checked(token, verdict));
             }
+            Command::Tokens(token, lookup) => self.answered(now, |exchange| exchange.tokens(token, lookup)),
+            Command::Upgraded(token) => upgrade::kept(self, token),
+            Command::Granted(token, granted) => sasl2::granted(self, now, token, granted),
+            Command::Denied(token, failure) => sasl2::denied(self, now, token, failure),
+            Command::Bound2(token, bound) => sasl2::bound(self, token, bound),
             Command::Bound(token, jid) => bind::bound(self, token, jid),
             Command::BindRefused(token, error) => bind::refused(self, token, &error),
             Command::Enabled(token, enabled) => management::enabled(self, token, &enabled),
@@ -219,7 +225,11 @@ impl C2s {
                 // Once a resource is bound, what is not counted is not sent.
                 if matches!(
                     self.state,
-                    State::Opening(_) | State::Negotiating | State::Authenticating(_) | State::Binding { .. }
+                    State::Opening(_)
+                        | State::Negotiating
+                        | State::Authenticating(_)
+                        | State::LoggingIn(_)
+                        | State::Binding { .. }
                 ) {
                     stanza.write(ContentNamespace::Client, &mut self.wire.out);
                 }
@@ -234,6 +244,25 @@ impl C2s {
     pub(super) fn establish(&mut self, jid: FullJid, counting: Counting) {
         self.login_deadline = None;
         self.state = State::Bound { jid, counting };
+    }
+
+    /// An answer to whatever profile of SASL is in use.
+    fn answered(&mut self, now: Instant, answer: impl FnOnce(&mut Exchange) -> Option<Next>) {
+        match &mut self.state {
+            State::Authenticating(exchange) => {
+                if let Some(step) = answer(exchange) {
+                    sasl::follow(self, now, step);
+                }
+            }
+            State::LoggingIn(login) => {
+                if let Stage::Proving(exchange) = &mut login.stage
+                    && let Some(step) = answer(exchange)
+                {
+                    sasl2::follow(self, now, step);
+                }
+            }
+            _ => {}
+        }
     }
 
     fn on_header(&mut self, now: Instant, header: &Header) {
@@ -273,12 +302,14 @@ impl C2s {
         self.send_header(from.as_ref());
         match account {
             None => {
+                self.claim = header.attribute("from").map(|_| from.as_ref().map(Jid::to_bare));
                 negotiation::send_features(self, Phase::BeforeAuthentication);
                 self.state = State::Negotiating;
             }
             Some(account) => {
-                negotiation::send_features(self, Phase::AfterAuthentication);
+                self.claim = None;
                 self.state = State::Binding { account, request: None };
+                negotiation::send_features(self, Phase::AfterAuthentication);
             }
         }
     }
@@ -404,6 +435,7 @@ impl wire::Machine for C2s {
     fn gate(&self) -> Gate {
         match &self.state {
             State::Authenticating(exchange) if exchange.is_waiting() => Gate::Waiting,
+            State::LoggingIn(login) if login.is_waiting() => Gate::Waiting,
             State::Binding { request: Some(_), .. } => Gate::Waiting,
             State::Bound { counting: Counting::Asked(_), .. } => Gate::Waiting,
             State::Securing => Gate::Securing,
@@ -417,7 +449,7 @@ impl wire::Machine for C2s {
             Item::Whitespace(_) => {}
             Item::Header(header) => self.on_header(now, &header),
             Item::Frame(frame) => match &self.state {
-                State::Negotiating | State::Authenticating(_) | State::Binding { .. } => {
+                State::Negotiating | State::Authenticating(_) | State::LoggingIn(_) | State::Binding { .. } => {
                     negotiation::take(self, now, frame);
                 }
                 State::Bound { .. } => self.on_frame_bound(now, frame),

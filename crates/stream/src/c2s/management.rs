@@ -3,9 +3,9 @@
 //!
 //! Deliberately absent: `location`, since there is one place to come back to.
 
-use super::Event;
 use super::machine::{C2s, Request, State};
 use super::negotiation::Row;
+use super::{Event, sasl2};
 use crate::{Phase, Token};
 use std::time::Instant;
 use stonechat_jid::{BareJid, FullJid};
@@ -213,6 +213,9 @@ fn answered(stream: &mut C2s, token: Token) -> Option<String> {
 }
 
 pub(super) fn resumed(stream: &mut C2s, token: Token, resumed: Resumed) {
+    if matches!(stream.state, State::LoggingIn(_)) {
+        return sasl2::resumed(stream, token, resumed);
+    }
     if let Some(previd) = answered(stream, token) {
         write(stream, &resumed_element(&previd, resumed.h));
         stream.establish(resumed.jid, Counting::On);
@@ -220,6 +223,9 @@ pub(super) fn resumed(stream: &mut C2s, token: Token, resumed: Resumed) {
 }
 
 pub(super) fn resume_refused(stream: &mut C2s, token: Token, h: Option<u32>) {
+    if matches!(stream.state, State::LoggingIn(_)) {
+        return sasl2::resume_refused(stream, token, h);
+    }
     if answered(stream, token).is_some() {
         write(stream, &failed_element(StanzaCondition::ItemNotFound, h));
     }

@@ -1,36 +1,47 @@
 //! A client's stream, as the receiving entity (RFC 6120 §4 to §7).
 //!
 //! [`machine`] has the states and the stream itself; [`negotiation`] the table of what can be negotiated, a row a
-//! protocol, each in a file of its own: [`starttls`], [`sasl`], [`registration`], [`bind`], [`management`],
-//! [`client_state`]. What adds to the negotiation adds a file and a row. [`stanzas`] is what is done with a bound client's
-//! stanzas.
+//! protocol, each in a file of its own: [`starttls`], [`sasl`], [`sasl2`], [`registration`], [`bind`], [`management`],
+//! [`client_state`]. What adds to the negotiation adds a file and a row. What rides on [`sasl2`] has files too:
+//! [`authenticate`] reads what is asked for, [`upgrade`], [`fast`] and [`bind2`] are what may be, [`pipelining`] lets it be
+//! asked early. [`stanzas`] is what is done with a bound client's stanzas.
 //!
 //! Roster versioning and subscription pre-approval are announced by the [`FeatureSource`], where their rules live.
 
 mod auth;
+mod authenticate;
 mod bind;
+mod bind2;
 mod client_state;
+mod fast;
 mod machine;
 mod management;
 mod negotiation;
+mod pipelining;
 mod registration;
 mod sasl;
+mod sasl2;
 mod stanzas;
 mod starttls;
+mod upgrade;
 
 use crate::{Closed, FeatureSource, Hosts, Random, Token};
 use std::sync::Arc;
 use std::time::Duration;
 use stonechat_jid::{BareJid, Domain, FullJid};
-use stonechat_sasl::{DecoySecret, Lookup, Password, Verdict};
+use stonechat_sasl::{DecoySecret, Failure, Hash, Lookup, Password, ScramKeys, TokenLookup, TokenSecret, Verdict};
 use stonechat_stanza::{Stanza, StanzaCondition, StanzaError, StreamError};
 use stonechat_xml::Limits as XmlLimits;
 
 pub use crate::Transmit;
 pub use auth::Failed;
+pub use authenticate::UserAgent;
+pub use bind2::{Bind2Request, Bound2, Carbons};
 pub use client_state::ClientState;
+pub use fast::{IssuedToken, TokenFate, TokensOf};
 pub use machine::C2s;
 pub use management::{Enabled, ResumeRequest, Resumed, Resumption};
+pub use sasl2::{Authorized, Granted};
 
 /// What TLS is to this connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +94,8 @@ pub struct Config {
     pub random: Arc<dyn Random>,
     /// For accounts that do not exist.
     pub decoy: DecoySecret,
+    /// What tokens of devices are made from (XEP-0484); `None` where there are none.
+    pub tokens: Option<TokenSecret>,
     /// TLS.
     pub transport: Transport,
     /// Bounds and times.
@@ -100,8 +113,20 @@ pub enum Event {
     CheckPassword(Token, Password, Box<stonechat_sasl::Credentials>),
     /// An authentication failed.
     AuthenticationFailed(Failed),
-    /// The client is who it says.
+    /// The client is who it says, by classic SASL. (By XEP-0388: [`Event::Authorized`].)
     Authenticated(BareJid),
+    /// Look for tokens of a device and answer with [`Command::Tokens`].
+    LookupTokens(Token, TokensOf),
+    /// A client that has proved its password brings keys for a hash that its account lacks (XEP-0480). Keep them, beside
+    /// the others, and answer with [`Command::Upgraded`].
+    Upgraded(Token, BareJid, Hash, ScramKeys),
+    /// The client is who it says, by XEP-0388; answer with [`Command::Granted`] or [`Command::Denied`]. Before that the
+    /// device and the use of its token are noted, and a token is issued that was asked for or is due. What the log-in
+    /// asks for beside (a session to be resumed, a resource) comes after.
+    Authorized(Token, Authorized),
+    /// Bind a resource as part of the log-in and answer with [`Command::Bound2`] or [`Command::BindRefused`], which
+    /// refuses the log-in as a whole.
+    Bind2(Token, Bind2Request),
     /// Bind a resource of the account and answer with [`Command::Bound`] or [`Command::BindRefused`].
     Bind(Token, BareJid, Option<String>),
     /// `jabber:iq:register` before authentication at this domain; answer with [`Command::Send`].
@@ -138,9 +163,19 @@ pub enum Command {
     Credentials(Token, Lookup),
     /// Answers [`Event::CheckPassword`].
     PasswordChecked(Token, Verdict),
+    /// Answers [`Event::LookupTokens`].
+    Tokens(Token, TokenLookup),
+    /// Answers [`Event::Upgraded`], whether the keys could be kept or not.
+    Upgraded(Token),
+    /// Answers [`Event::Authorized`].
+    Granted(Token, Granted),
+    /// Answers [`Event::Authorized`]: [`Failure::NotAuthorized`] for a token that is used up or gone.
+    Denied(Token, Failure),
     /// Answers [`Event::Bind`].
     Bound(Token, FullJid),
-    /// Answers [`Event::Bind`].
+    /// Answers [`Event::Bind2`].
+    Bound2(Token, Bound2),
+    /// Answers [`Event::Bind`] or [`Event::Bind2`].
     BindRefused(Token, StanzaError),
     /// Answers [`Event::Enable`]: `<enabled/>` is written, and counting is on.
     Enabled(Token, Enabled),

@@ -2,7 +2,7 @@
 //! (RFC 6120 §4.3).
 
 use super::machine::{C2s, State};
-use super::{bind, client_state, management, registration, sasl, starttls};
+use super::{bind, client_state, management, pipelining, registration, sasl, sasl2, starttls};
 use crate::ending::peer_error;
 use crate::features::{limits_feature, write_features};
 use crate::{Closed, Phase};
@@ -26,6 +26,7 @@ pub(super) struct Row {
 const ROWS: &[Row] = &[
     starttls::ROW,
     sasl::ROW,
+    sasl2::ROW,
     registration::ROW,
     Row { phase: Phase::BeforeAuthentication, advertise: limits_before, take: None },
     management::BEFORE_AUTHENTICATION,
@@ -59,6 +60,7 @@ pub(super) fn send_features(stream: &mut C2s, phase: Phase) {
     for row in ROWS.iter().filter(|row| row.phase == phase) {
         (row.advertise)(stream, &mut features);
     }
+    pipelining::stamp(stream, phase, &mut features);
     write_features(&features, ns::CLIENT, &mut stream.wire.out);
 }
 
@@ -70,6 +72,10 @@ pub(super) fn take(stream: &mut C2s, now: Instant, frame: Frame) {
     };
     if let Some(error) = peer_error(&frame) {
         return stream.ended_by_peer(Closed::ByPeer(error));
+    }
+    // XEP-0388 §2.4: nothing else meanwhile.
+    if matches!(stream.state, State::LoggingIn(_)) && &**frame.namespace() != ns::SASL2 {
+        return stream.end_with(now, too_early(&frame));
     }
     let taker = ROWS.iter().filter(|row| row.phase == phase).find_map(|row| match row.take {
         Some((namespace, take)) if namespace == &**frame.namespace() => Some(take),

@@ -10,7 +10,7 @@ const INACTIVE: &str = "<inactive xmlns='urn:xmpp:csi:0'/>";
 #[test]
 fn xep0352_4_it_is_announced_after_authentication() {
     let mut server = Server::new(stonechat_stream::c2s::Transport::DirectTls);
-    assert!(!server.send(crate::harness::HEADER).contains("csi"));
+    assert!(!server.send(crate::harness::HEADER).contains("<csi "));
     server.log_in();
     assert!(server.send(crate::harness::HEADER).contains("<csi xmlns='urn:xmpp:csi:0'/>"));
 }

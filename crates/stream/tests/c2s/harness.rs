@@ -6,11 +6,14 @@ use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain, Level};
 use stonechat_sasl::client::Scram;
 use stonechat_sasl::{
-    ChannelBinding, ChannelBindings, Credentials, DEFAULT_ITERATIONS, DecoySecret, Hash, Lookup, Password, TlsVersion,
-    Verdict, decode, encode, prepare_password,
+    Candidate, ChannelBinding, ChannelBindings, Credentials, DEFAULT_ITERATIONS, DecoySecret, Failure, Hash, Lookup,
+    Password, TlsVersion, TokenLookup, TokenMechanism, TokenOwner, TokenSecret, Validity, Verdict, decode, encode,
+    prepare_password,
 };
 use stonechat_stanza::{ContentNamespace, StanzaCondition, StreamCondition};
-use stonechat_stream::c2s::{C2s, Command, Config, Enabled, Event, Limits, Resumed, Resumption, Transport};
+use stonechat_stream::c2s::{
+    Bound2, C2s, Command, Config, Enabled, Event, Granted, IssuedToken, Limits, Resumed, Resumption, Transport,
+};
 use stonechat_stream::{Closed, FeatureSource, HostStatus, Hosts, Phase, Random, Registration, TlsFacts};
 use stonechat_xml::Element;
 
@@ -82,6 +85,8 @@ impl Random for Counting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Store {
     Working,
+    /// The account has no keys for SHA-512.
+    Lacking,
     Locked,
     Down,
 }
@@ -104,6 +109,22 @@ pub(crate) enum Sessions {
     Refused,
 }
 
+/// What the account's archive has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Archive {
+    Full,
+    Empty,
+}
+
+/// The device that has tokens, and the secret they are made from.
+pub(crate) const DEVICE: &str = "d4565fa7-4d72-4749-b3d3-740edbf87770";
+pub(crate) const SECRET: [u8; 32] = [6; 32];
+
+/// A token of the device, or of another of the same account.
+pub(crate) fn device_token(device: &str, mechanism: TokenMechanism, seed: [u8; 16]) -> String {
+    TokenSecret(SECRET).token(TokenOwner { account: 7, device }, mechanism, &seed).expose().to_owned()
+}
+
 pub(crate) struct Server {
     pub(crate) machine: C2s,
     pub(crate) now: Instant,
@@ -116,6 +137,13 @@ pub(crate) struct Server {
     pub(crate) refuse_bind: Option<StanzaCondition>,
     /// What becomes of stream management.
     pub(crate) sessions: Sessions,
+    /// What becomes of those who have proved themselves, but for a token used up.
+    pub(crate) denied: Option<Failure>,
+    /// The tokens of the one device there is, and the last count one came with.
+    pub(crate) candidates: Vec<Candidate>,
+    pub(crate) last_count: u64,
+    /// Whether the archive has messages.
+    pub(crate) archive: Archive,
     pub(crate) most_held: usize,
 }
 
@@ -133,6 +161,7 @@ pub(crate) fn config(transport: Transport, registration: Registration) -> Config
         features: Arc::new(TestFeatures(registration)),
         random: Arc::new(Counting(AtomicU64::new(1))),
         decoy: DecoySecret([5; 32]),
+        tokens: Some(TokenSecret(SECRET)),
         transport,
         limits: Limits::default(),
     }
@@ -159,6 +188,10 @@ impl Server {
             answers: Answers::AtOnce,
             refuse_bind: None,
             sessions: Sessions::Kept,
+            denied: None,
+            candidates: vec![Candidate { seed: [1; 16], validity: Validity::Good }],
+            last_count: 0,
+            archive: Archive::Full,
             most_held: 0,
         }
     }
@@ -221,12 +254,14 @@ impl Server {
                     Store::Down => Lookup::Unavailable,
                     _ if !known => Lookup::Unknown,
                     Store::Working => Lookup::Found(credentials()),
+                    Store::Lacking => Lookup::Found(Credentials { sha512: None, ..credentials() }),
                     Store::Locked => Lookup::Locked(credentials()),
                 };
                 Command::Credentials(*token, lookup)
             }
-            Event::CheckPassword(token, password, credentials) => {
-                let verdict = if credentials.verify(password) { Verdict::Accepted } else { Verdict::Refused };
+            Event::CheckPassword(token, password, _) => {
+                // What `Credentials::verify` says, without its slowness.
+                let verdict = if password.expose() == "pencil" { Verdict::Accepted } else { Verdict::Refused };
                 Command::PasswordChecked(*token, verdict)
             }
             Event::Bind(token, account, resource) => match self.refuse_bind {
@@ -236,13 +271,51 @@ impl Server {
                     Command::Bound(*token, account.with_resource(resource, Level::Creating).unwrap())
                 }
             },
-            Event::Enable(token, resumption) => match (self.sessions, resumption) {
-                (Sessions::Refused, _) => Command::EnableRefused(*token, StanzaCondition::ResourceConstraint),
-                (Sessions::Kept, Resumption::Wanted { seconds }) => {
-                    let max = Some(seconds.unwrap_or(600).min(600));
-                    Command::Enabled(*token, Enabled { id: Some("new".to_owned()), max })
+            Event::Enable(token, resumption) => match self.enabled(*resumption) {
+                Some(enabled) => Command::Enabled(*token, enabled),
+                None => Command::EnableRefused(*token, StanzaCondition::ResourceConstraint),
+            },
+            Event::LookupTokens(token, of) => {
+                let known = of.account.as_str() == "user@a.example";
+                let here = of.device == DEVICE;
+                let candidates = if here { self.candidates.clone() } else { Vec::new() };
+                let lookup = match self.store {
+                    Store::Down => TokenLookup::Unavailable,
+                    _ if !known => TokenLookup::Unknown,
+                    Store::Locked => TokenLookup::Locked { account: 7, candidates },
+                    Store::Working | Store::Lacking => TokenLookup::Found { account: 7, candidates },
+                };
+                Command::Tokens(*token, lookup)
+            }
+            Event::Upgraded(token, ..) => Command::Upgraded(*token),
+            Event::Authorized(token, authorized) => {
+                let replayed =
+                    authorized.used_token.is_some() && authorized.count != 0 && authorized.count <= self.last_count;
+                match (replayed, self.denied) {
+                    (true, _) => Command::Denied(*token, Failure::NotAuthorized),
+                    (false, Some(failure)) => Command::Denied(*token, failure),
+                    (false, None) => {
+                        self.last_count = authorized.count;
+                        let issued = |mechanism: TokenMechanism| IssuedToken {
+                            token: format!("token-for-{}", mechanism.name()),
+                            expiry: "2030-01-01T00:00:00Z".to_owned(),
+                        };
+                        Command::Granted(*token, Granted { token: authorized.requested_token.map(issued) })
+                    }
                 }
-                _ => Command::Enabled(*token, Enabled::default()),
+            }
+            Event::Bind2(token, request) => match self.refuse_bind {
+                Some(condition) => Command::BindRefused(*token, condition.into()),
+                None => {
+                    let tag = request.tag.as_deref().unwrap_or("none");
+                    let place = if request.device.is_some() { "known" } else { "new" };
+                    let jid = request.account.with_resource(&format!("{tag}/{place}"), Level::Creating).unwrap();
+                    let end = |id: &str, stamp: &str| (id.to_owned(), stamp.to_owned());
+                    let archive = (self.archive == Archive::Full)
+                        .then(|| (end("a1", "2008-08-22T21:09:04Z"), end("a9", "2020-04-20T14:34:21Z")));
+                    let enabled = request.enable.and_then(|resumption| self.enabled(resumption));
+                    Command::Bound2(*token, Bound2 { jid, archive, enabled })
+                }
             },
             Event::Resume(token, request) => match (self.sessions, request.previd.as_str(), request.h) {
                 (Sessions::Kept, "old", h @ 4..) => Command::AcknowledgedTooMuch { h, sent: 3 },
@@ -256,6 +329,17 @@ impl Server {
             _ => return,
         };
         self.machine.command(self.now, command);
+    }
+
+    fn enabled(&self, resumption: Resumption) -> Option<Enabled> {
+        match (self.sessions, resumption) {
+            (Sessions::Refused, _) => None,
+            (Sessions::Kept, Resumption::Wanted { seconds }) => {
+                let max = Some(seconds.unwrap_or(600).min(600));
+                Some(Enabled { id: Some("new".to_owned()), max })
+            }
+            _ => Some(Enabled::default()),
+        }
     }
 
     pub(crate) fn closed(&self) -> Option<&Closed> {
@@ -293,11 +377,17 @@ impl Server {
         success
     }
 
-    /// From nothing to where a resource can be bound, on direct TLS.
-    pub(crate) fn binding() -> Server {
+    /// From nothing to where the client may log in, on direct TLS.
+    pub(crate) fn started() -> Server {
         let mut server = Server::new(Transport::DirectTls);
         server.send(HEADER);
-        server.log_in();
+        server
+    }
+
+    /// From nothing to where a resource can be bound, on direct TLS.
+    pub(crate) fn binding() -> Server {
+        let mut server = Server::started();
+        server.send(&auth("PLAIN", b"\0user\0pencil"));
         server.send(HEADER);
         server.events.clear();
         server
@@ -311,6 +401,40 @@ impl Server {
         server.events.clear();
         server
     }
+}
+
+/// `<authenticate/>` of XEP-0388, with what is asked for beside.
+pub(crate) fn authenticate(mechanism: &str, initial: &[u8], rest: &str) -> String {
+    let initial = if initial.is_empty() { String::new() } else { encode(initial) };
+    format!(
+        "<authenticate xmlns='urn:xmpp:sasl:2' mechanism='{mechanism}'>\
+         <initial-response>{initial}</initial-response>{rest}</authenticate>"
+    )
+}
+
+/// With PLAIN, which needs one message.
+pub(crate) fn authenticate_plain(rest: &str) -> String {
+    authenticate("PLAIN", b"\0user\0pencil", rest)
+}
+
+pub(crate) fn response2_element(data: &[u8]) -> String {
+    format!("<response xmlns='urn:xmpp:sasl:2'>{}</response>", encode(data))
+}
+
+pub(crate) fn failure2(condition: &str) -> String {
+    format!("<failure xmlns='urn:xmpp:sasl:2'><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/></failure>")
+}
+
+/// A user agent with this id.
+pub(crate) fn agent(id: &str) -> String {
+    format!("<user-agent id='{id}'><software>Awesome</software><device>Phone</device></user-agent>")
+}
+
+/// What is inside one element of those received.
+pub(crate) fn inside<'a>(received: &'a str, name: &str) -> &'a str {
+    let after = received.split_once(&format!("<{name}")).and_then(|(_, rest)| rest.split_once('>'));
+    let inside = after.and_then(|(_, rest)| rest.split_once(&format!("</{name}>")));
+    inside.map_or_else(|| panic!("no {name} in {received}"), |(text, _)| text)
 }
 
 pub(crate) const BIND: &str = "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\

@@ -3,11 +3,16 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
+mod bind2;
 mod client_state;
+mod fast;
 mod harness;
 mod management;
 mod negotiation;
+mod pipelining;
 mod sasl;
+mod sasl2;
 mod stanzas;
 mod time;
 mod tls;
+mod upgrade;

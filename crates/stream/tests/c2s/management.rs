@@ -1,6 +1,6 @@
 //! XEP-0198, as far as it is the stream's.
 
-use crate::harness::{Answers, BIND, HEADER, Server, Sessions, account};
+use crate::harness::{Answers, BIND, HEADER, Server, Sessions, account, inside};
 use stonechat_stanza::{StanzaCondition, StreamCondition};
 use stonechat_stream::Closed;
 use stonechat_stream::c2s::{Command, Enabled, Event, Resumption, Transport};
@@ -37,7 +37,9 @@ fn told(server: &Server) -> Vec<String> {
 #[test]
 fn xep0198_2_it_is_announced_after_authentication() {
     let mut server = Server::new(Transport::DirectTls);
-    assert!(!server.send(HEADER).contains("urn:xmpp:sm:3"));
+    let features = server.send(HEADER);
+    let inline = inside(&features, "authentication");
+    assert_eq!(features.matches("<sm ").count(), inline.matches("<sm ").count(), "inline alone: {features}");
     server.log_in();
     assert!(server.send(HEADER).contains("<sm xmlns='urn:xmpp:sm:3'/>"));
 }
