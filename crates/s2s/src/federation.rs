@@ -87,7 +87,7 @@ pub struct LinkState {
     pub state: String,
     /// Kind of connection and address, while there is one.
     pub connection: Option<String>,
-    /// Stanzas waiting.
+    /// Stanzas that wait, or were sent and are not acknowledged.
     pub queued: usize,
 }
 

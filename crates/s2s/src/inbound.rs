@@ -3,9 +3,10 @@
 use crate::federation::Stopping;
 use crate::link::note;
 use crate::{Arrived, Channel, Federation, TlsRole};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use stonechat_jid::Domain;
 use stonechat_router::{Commits, Router, Turn};
 use stonechat_stanza::{StreamCondition, StreamError};
@@ -14,6 +15,11 @@ use stonechat_stream::s2s_out::Question;
 use stonechat_stream::{Dialback, S2sTransport, Token};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info};
+
+/// Questions of one peer that may wait for commits before it is not read any more.
+const UNSAFE: usize = 64;
+/// How long commits are waited for at the end of the server.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
@@ -38,6 +44,7 @@ pub async fn serve_inbound(federation: Federation, router: Router, config: Arc<C
         channel,
         machine: Box::new(machine),
         commits: Commits::new(),
+        unsafe_yet: VecDeque::new(),
         input: Vec::new(),
         verdicts,
         answers,
@@ -59,6 +66,8 @@ struct Inbound {
     channel: Box<dyn Channel>,
     machine: Box<S2sIn>,
     commits: Commits,
+    /// What the peer asked after: how many it had sent, and the commits that its question waits for.
+    unsafe_yet: VecDeque<(u32, Commits)>,
     input: Vec<u8>,
     verdicts: mpsc::Sender<(Token, Dialback)>,
     answers: mpsc::Receiver<(Token, Dialback)>,
@@ -141,6 +150,10 @@ impl Inbound {
                     self.charged.get_or_insert_with(|| from.clone());
                     self.peer = Some(from);
                 }
+                Event::AcknowledgementRequested(taken) => {
+                    // P1: what was taken before is told to be safe when it is; the stream goes on meanwhile.
+                    self.unsafe_yet.push_back((taken, std::mem::take(&mut self.commits)));
+                }
                 Event::Note(step) => {
                     let peer = self.peer.clone();
                     self.note(peer.as_ref(), &format!("incoming: {step}"));
@@ -158,6 +171,20 @@ impl Inbound {
         }
         turn.flush();
         self.flush().await
+    }
+
+    /// The last word on what is safe here, before the stream is closed.
+    async fn acknowledge_all(&mut self) {
+        let Some(taken) = self.machine.taken() else { return };
+        let safe = async {
+            for (_, commits) in &mut self.unsafe_yet {
+                commits.settle().await;
+            }
+            self.commits.settle().await;
+        };
+        if tokio::time::timeout(LAST_WORD, safe).await.is_ok() {
+            self.machine.command(Instant::now(), Command::Acknowledge(taken));
+        }
     }
 
     fn note(&self, domain: Option<&Domain>, text: &str) {
@@ -185,7 +212,7 @@ impl Inbound {
             }
         };
         self.input.clear();
-        let reading = self.machine.wants_input() && self.paused_until.is_none();
+        let reading = self.machine.wants_input() && self.paused_until.is_none() && self.unsafe_yet.len() < UNSAFE;
         tokio::select! {
             received = self.channel.receive(&mut self.input), if reading => match received {
                 Ok(0) | Err(_) => self.machine.on_eof(),
@@ -199,14 +226,28 @@ impl Inbound {
             Some((token, verdict)) = self.answers.recv() => {
                 self.machine.command(Instant::now(), Command::DialbackVerdict(token, verdict));
             }
+            () = front_is_safe(&mut self.unsafe_yet) => {
+                if let Some((taken, _)) = self.unsafe_yet.pop_front() {
+                    self.machine.command(Instant::now(), Command::Acknowledge(taken));
+                }
+            }
             () = told(&mut self.stopping) => {
                 self.stopping = None;
+                self.acknowledge_all().await;
                 let error = StreamError::new(StreamCondition::SystemShutdown);
                 self.machine.command(Instant::now(), Command::Close(Some(error)));
             }
             () = sleep => self.machine.on_timeout(Instant::now()),
         }
         Going::On
+    }
+}
+
+/// Resolves when what the oldest question waits for is committed.
+async fn front_is_safe(unsafe_yet: &mut VecDeque<(u32, Commits)>) {
+    match unsafe_yet.front_mut() {
+        Some((_, commits)) => commits.settle().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,7 +5,7 @@
 //! What was accepted before a restart is more patient: see [`Patience`].
 
 use crate::federation::{LinkState, Settings};
-use crate::outbound::{self, Failure};
+use crate::outbound::{self, Failure, Progress};
 use crate::queue::{Queue, Taken, Waiting};
 use crate::{Federation, targets};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -147,7 +147,7 @@ impl Link {
             remote: self.remote.clone(),
             state: state.words.clone(),
             connection: state.connection.clone(),
-            queued: state.queue.len(),
+            queued: state.queue.len().saturating_add(state.in_hand),
         }
     }
 
@@ -196,6 +196,7 @@ impl Link {
 pub(crate) async fn run(federation: Federation, router: Router, link: Arc<Link>) {
     let mut failures = 0u32;
     let mut paused: Option<(Instant, StanzaError)> = None;
+    let mut last = Progress::Some;
     loop {
         // Wait for something to send; end when nothing comes for long.
         while link.is_empty() {
@@ -223,12 +224,26 @@ pub(crate) async fn run(federation: Federation, router: Router, link: Arc<Link>)
             paused = None;
         }
         link.set_state("connecting", None);
-        match outbound::deliver(&federation, &router, &link).await {
+        let delivered = match outbound::deliver(&federation, &router, &link).await {
+            // A stream that was open for long may end just when something is to be sent: that is tried once more.
+            Ok(Progress::None)
+                if !link.is_empty() && std::mem::replace(&mut last, Progress::None) == Progress::None =>
+            {
+                Err(Failure::Fruitless)
+            }
+            Ok(progress) => {
+                last = progress;
+                Ok(())
+            }
+            Err(failure) => Err(failure),
+        };
+        match delivered {
             Ok(()) => {
                 failures = 0;
                 link.set_state("idle", None);
             }
             Err(failure) => {
+                last = Progress::Some;
                 failures = failures.saturating_add(1);
                 let error = stanza_error(&link.remote, &failure);
                 info!(event = "s2s.failed", remote = %link.remote, local = %link.local, reason = %failure, "another server was not reached");
@@ -288,7 +303,9 @@ fn stanza_error(remote: &Domain, failure: &Failure) -> StanzaError {
         Failure::NoService | Failure::NoAddress | Failure::Private | Failure::Port | Failure::Refused(_) => {
             StanzaCondition::RemoteServerNotFound
         }
-        Failure::Unreachable(_) | Failure::Late | Failure::Dns(_) => StanzaCondition::RemoteServerTimeout,
+        Failure::Unreachable(_) | Failure::Late | Failure::Fruitless | Failure::Dns(_) => {
+            StanzaCondition::RemoteServerTimeout
+        }
     };
     StanzaError::new(condition).with_text(format!("{remote}: {failure}"))
 }

@@ -1,20 +1,23 @@
 //! Opening a stream to another server and driving its machine.
 
 use crate::link::{self, Link, note};
-use crate::queue::{Taken, Waiting};
+use crate::queue::{Again, Taken, Waiting};
 use crate::reach::{self, PrivateAddresses};
 use crate::targets::{Plan, Srv};
 use crate::{Channel, Federation, Security, Target, TlsRole};
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stonechat_jid::Domain;
 use stonechat_router::Router;
 use stonechat_stanza::{StanzaCondition, StanzaError};
-use stonechat_stream::s2s_out::{Command, Config, Ended, Event, External, Purpose, Question, S2sOut, Unsent};
+use stonechat_stream::s2s_out::{
+    Command, Config, Delivered, Ended, Event, External, Purpose, Question, S2sOut, Unsent,
+};
 use stonechat_stream::{Dialback, S2sTransport};
 
 /// RFC 8305 §5: how long one address has before the next is tried beside it.
@@ -22,6 +25,9 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// What is written at once fits into one TLS record, with some room for addresses: the peer reads all of it or nothing,
 /// so that what a broken connection leaves unwritten may go again. In the clear each stanza goes by itself.
 const RECORD: usize = 12 * 1024;
+/// What may be sent before the peer says what it has.
+const WINDOW_STANZAS: usize = 1_000;
+const WINDOW_BYTES: usize = 4 * 1024 * 1024;
 /// Abuse case 132: SRV records of one domain that are tried, addresses of each, and addresses altogether.
 const TARGETS: usize = 16;
 const ADDRESSES_OF_A_TARGET: usize = 8;
@@ -44,6 +50,8 @@ pub(crate) enum Failure {
     Unreachable(String),
     #[error("it did not answer in time")]
     Late,
+    #[error("it ends its streams before it takes anything")]
+    Fruitless,
     #[error("{0}")]
     Refused(String),
 }
@@ -177,7 +185,7 @@ async fn connect(
 
 /// Opens a stream for a link and sends what waits, until the stream is quiet for long or ends. `Err` when the domain was
 /// not proved in time; what waits is still in the queue then.
-pub(crate) async fn deliver(federation: &Federation, router: &Router, link: &Arc<Link>) -> Result<(), Failure> {
+pub(crate) async fn deliver(federation: &Federation, router: &Router, link: &Arc<Link>) -> Result<Progress, Failure> {
     let settings = &federation.inner.settings;
     // Abuse case 132: however many records and addresses there are, a sender hears of it in this time.
     let until = tokio::time::Instant::now().checked_add(settings.patience).ok_or(Failure::Late)?;
@@ -199,7 +207,7 @@ pub(crate) async fn deliver(federation: &Federation, router: &Router, link: &Arc
         let mut stream =
             Stream::new(federation, router, &link.local, &link.remote, channel, endpoint, external, Purpose::Stanzas);
         match stream.serve(link, until.into_std()).await {
-            Served::Proved => return Ok(()),
+            Served::Proved(progress) => return Ok(progress),
             Served::Failed(Ended::ExternalRefused { condition }) if external == External::WhenOffered => {
                 note(federation, router, &link.remote, format!("again without certificate ({condition})"));
                 external = External::Never;
@@ -251,7 +259,7 @@ pub(crate) async fn verify(federation: &Federation, router: &Router, question: Q
 /// How serving a link on one stream ended.
 enum Served {
     /// The domain was proved; what could be sent was.
-    Proved,
+    Proved(Progress),
     /// It was not.
     Failed(Ended),
 }
@@ -267,6 +275,19 @@ struct Stream<'a> {
     input: Vec<u8>,
     /// Bytes of stanzas that are written at once; the first always is.
     at_once: usize,
+    /// Sent, and not acknowledged by a peer that does; oldest first.
+    unacknowledged: VecDeque<Waiting>,
+    unacknowledged_bytes: usize,
+    /// So many of those taken from the link are delivered or given up, and it was not told yet.
+    settled: usize,
+    progress: Progress,
+}
+
+/// Whether anything was delivered on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Some,
+    None,
 }
 
 /// What happened on the stream.
@@ -306,6 +327,10 @@ impl<'a> Stream<'a> {
             security: endpoint.security,
             input: Vec::new(),
             at_once: 0,
+            unacknowledged: VecDeque::new(),
+            unacknowledged_bytes: 0,
+            settled: 0,
+            progress: Progress::None,
         }
     }
 
@@ -335,6 +360,7 @@ impl<'a> Stream<'a> {
                 Event::Ready(_) => return Ok(Some(Happened::Ready)),
                 Event::PairFailed { reason, .. } => return Ok(Some(Happened::PairFailed(reason.to_string()))),
                 Event::Verified { answer, .. } => return Ok(Some(Happened::Verified(answer))),
+                Event::Acknowledged(count) => self.on_acknowledged(count),
                 Event::Note(step) => note(self.federation, self.router, &self.remote, step.to_string()),
                 Event::Closed(ended) => {
                     // What the peer said last counts, whether or not it still hears us.
@@ -447,14 +473,37 @@ impl<'a> Stream<'a> {
         }
         note(self.federation, self.router, &self.remote, format!("{} may send to {}", self.local, self.remote));
         link.set_state("established", Some(self.channel.describe()));
-        self.pump(link).await;
+        let progress = self.pump(link).await;
+        // Nobody waits behind the peer's last words.
+        link.set_state("idle", None);
         self.channel.close().await;
-        Served::Proved
+        Served::Proved(progress)
     }
 
-    /// Sends what waits and what comes, until the stream ends or all is quiet for long.
-    async fn pump(&mut self, link: &Arc<Link>) {
+    /// Sends what waits and what comes, until the stream ends or all is quiet for long. What the peer has not acknowledged
+    /// by then goes first on the next stream.
+    async fn pump(&mut self, link: &Arc<Link>) -> Progress {
+        self.talk(link).await;
+        let mut left = Vec::new();
+        for mut waiting in std::mem::take(&mut self.unacknowledged) {
+            match waiting.sent_in_vain() {
+                Again::Yes => left.push(waiting),
+                Again::No => {
+                    let error = StanzaError::new(StanzaCondition::RemoteServerTimeout)
+                        .with_text(format!("{} has not said that it has it", self.remote));
+                    waiting.bounce(self.router, &error);
+                    self.settled = self.settled.saturating_add(1);
+                }
+            }
+        }
+        link.put_back(left);
+        link.done(std::mem::take(&mut self.settled));
+        self.progress
+    }
+
+    async fn talk(&mut self, link: &Arc<Link>) {
         let mut quiet_since = Instant::now();
+        let mut mood = Mood::Sending;
         loop {
             match self.settle().await {
                 Ok(Some(Happened::Ended(ended))) => {
@@ -464,23 +513,31 @@ impl<'a> Stream<'a> {
                 Ok(_) => {}
                 Err(_) => return,
             }
-            match self.transfer(link).await {
-                Ok(Moved::Something) => quiet_since = Instant::now(),
-                Ok(Moved::Nothing) => {}
-                Err(_) => return,
+            link.done(std::mem::take(&mut self.settled));
+            let mut until = None;
+            if mood == Mood::Sending {
+                match self.transfer(link).await {
+                    Ok(Moved::Something) => quiet_since = Instant::now(),
+                    Ok(Moved::Nothing) => {}
+                    Err(_) => return,
+                }
+                until = quiet_since.checked_add(self.federation.inner.settings.idle);
+                let idle = until.is_some_and(|until| until <= Instant::now());
+                if idle || link.take_reset() || (link.is_stopping() && link.is_empty()) {
+                    mood = Mood::Leaving;
+                } else if self.has_room() && !link.is_empty() {
+                    continue;
+                }
             }
-            if link.take_reset() || (link.is_stopping() && link.is_empty()) {
-                break;
-            }
-            let idle = quiet_since.checked_add(self.federation.inner.settings.idle);
-            if idle.is_some_and(|idle| idle <= Instant::now()) {
-                break;
-            }
-            if !link.is_empty() {
-                continue;
+            if mood == Mood::Leaving {
+                // What the peer has is known before the stream is closed; the machine bounds the time.
+                if self.unacknowledged.is_empty() {
+                    break;
+                }
+                until = None;
             }
             let waited = tokio::select! {
-                waited = self.wait(idle) => waited,
+                waited = self.wait(until) => waited,
                 () = link.wake.notified() => self.overhear().await,
             };
             if waited.is_err() {
@@ -492,10 +549,31 @@ impl<'a> Stream<'a> {
         let _ = self.flush().await;
     }
 
+    /// Whether more may be sent before the peer says what it has.
+    fn has_room(&self) -> bool {
+        self.unacknowledged.len() < WINDOW_STANZAS && self.unacknowledged_bytes < WINDOW_BYTES
+    }
+
+    /// The peer has so many more.
+    fn on_acknowledged(&mut self, count: u32) {
+        for _ in 0..count {
+            let Some(waiting) = self.unacknowledged.pop_front() else { break };
+            self.unacknowledged_bytes = self.unacknowledged_bytes.saturating_sub(waiting.stanza.size());
+            self.on_delivered(waiting);
+        }
+        self.machine.request_acknowledgement(Instant::now());
+    }
+
+    fn on_delivered(&mut self, waiting: Waiting) {
+        waiting.delivered(self.router);
+        self.settled = self.settled.saturating_add(1);
+        self.progress = Progress::Some;
+    }
+
     /// Sends what waits, in order. What is being written to the store is waited for.
     async fn transfer(&mut self, link: &Arc<Link>) -> Result<Moved, Ended> {
         let mut moved = Moved::Nothing;
-        loop {
+        while self.has_room() {
             match link.take(self.at_once) {
                 Taken::Nothing => return Ok(moved),
                 Taken::Pending(waiting) => match waiting.committed().await {
@@ -508,10 +586,11 @@ impl<'a> Stream<'a> {
                 }
             }
         }
+        Ok(moved)
     }
 
-    /// Writes these, as one write. They are delivered when the system has taken all of it; else they are the first on the
-    /// next stream.
+    /// Writes these, as one write. They are delivered when the peer acknowledges them or, where it does not do that, when
+    /// the system has taken all of it; what it did not take is the first on the next stream.
     async fn write(&mut self, link: &Arc<Link>, ready: Vec<Waiting>) -> Result<(), Ended> {
         let mut written = Vec::with_capacity(ready.len());
         let mut ready = ready.into_iter();
@@ -530,18 +609,28 @@ impl<'a> Stream<'a> {
                         Unsent::Misaddressed | Unsent::NotReady => StanzaCondition::InternalServerError,
                     };
                     waiting.bounce(self.router, &StanzaError::new(condition).with_text(unsent.to_string()));
-                    link.done(1);
+                    self.settled = self.settled.saturating_add(1);
+                    self.progress = Progress::Some;
                 }
             }
         }
+        let delivered = self.machine.delivered();
+        self.machine.request_acknowledgement(Instant::now());
         let flushed = self.flush().await;
         let mut left: Vec<Waiting> = unready.into_iter().chain(ready).collect();
         match flushed {
             Ok(()) => {
-                link.done(written.len());
                 for waiting in written {
-                    waiting.delivered(self.router);
+                    match delivered {
+                        Delivered::WhenWritten => self.on_delivered(waiting),
+                        Delivered::WhenAcknowledged => {
+                            let bytes = waiting.stanza.size();
+                            self.unacknowledged_bytes = self.unacknowledged_bytes.saturating_add(bytes);
+                            self.unacknowledged.push_back(waiting);
+                        }
+                    }
                 }
+                link.done(std::mem::take(&mut self.settled));
             }
             Err(_) => left.splice(0..0, written).for_each(drop),
         }
@@ -572,6 +661,13 @@ impl<'a> Stream<'a> {
         }
         Ok(())
     }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mood {
+    Sending,
+    /// Nothing more is sent; the stream is closed when everything is acknowledged.
+    Leaving,
 }
 
 /// Whether anything was sent.

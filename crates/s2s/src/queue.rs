@@ -18,13 +18,25 @@ pub(crate) enum Patience {
     Until(Instant),
 }
 
+/// Whether a stanza may be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    Yes,
+    No,
+}
+
 /// A stanza that waits.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) stanza: Stanza,
     record: Record,
     patience: Patience,
+    /// How many streams it was sent on that ended before the peer acknowledged it.
+    in_vain: u8,
 }
+
+/// A stanza that was sent on so many streams in vain is not sent again: it may be what ends them.
+const IN_VAIN: u8 = 2;
 
 /// What can be taken from the front of a queue.
 #[derive(Debug)]
@@ -39,7 +51,7 @@ pub(crate) enum Taken {
 
 impl Waiting {
     pub(crate) fn new(outward: Outward, patience: Patience) -> Waiting {
-        Waiting { stanza: outward.stanza, record: outward.record, patience }
+        Waiting { stanza: outward.stanza, record: outward.record, patience, in_vain: 0 }
     }
 
     /// Whether it is in the store, or on its way there.
@@ -73,6 +85,12 @@ impl Waiting {
         if let Record::Kept(id) = self.record {
             router.outgoing_settled(id);
         }
+    }
+
+    /// The stream it was sent on has ended, and the peer did not say that it has it: whether it may be sent again.
+    pub(crate) fn sent_in_vain(&mut self) -> Again {
+        self.in_vain = self.in_vain.saturating_add(1);
+        if self.in_vain < IN_VAIN { Again::Yes } else { Again::No }
     }
 
     /// Its sender is told, once, and nothing is kept of it any more. What is still being written is told of behind its

@@ -11,6 +11,7 @@
 //! Deliberately absent: delivery of stanzas to a client's stream. Once a resource is bound the router writes to the
 //! connection itself.
 
+mod acknowledge;
 pub mod c2s;
 mod dialback;
 mod ending;

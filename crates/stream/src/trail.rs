@@ -22,6 +22,8 @@ pub enum Step {
         external: Offered,
         /// Dialback, as a feature; peers of old know it without saying so.
         dialback: Offered,
+        /// Acknowledgements (XEP-0198).
+        management: Offered,
         /// The largest stanza the peer takes, in bytes (XEP-0478).
         max_bytes: Option<usize>,
     },
@@ -73,6 +75,8 @@ pub enum Step {
         /// The answer.
         answer: Dialback,
     },
+    /// The peer acknowledges stanzas.
+    Acknowledges,
     /// The peer ended the stream with an error.
     PeerError(StreamError),
 }
@@ -120,8 +124,12 @@ impl std::fmt::Display for Step {
                     PeerVersion::Old => f.write_str(", without version 1.0"),
                 }
             }
-            Step::Features { starttls, external, dialback, max_bytes } => {
-                write!(f, "it offers STARTTLS: {starttls}, EXTERNAL: {external}, dialback: {dialback}")?;
+            Step::Features { starttls, external, dialback, management, max_bytes } => {
+                write!(
+                    f,
+                    "it offers STARTTLS: {starttls}, EXTERNAL: {external}, dialback: {dialback}, \
+                     acknowledgements: {management}"
+                )?;
                 match max_bytes {
                     Some(bytes) => write!(f, "; takes stanzas of {bytes} bytes at most"),
                     None => Ok(()),
@@ -142,6 +150,7 @@ impl std::fmt::Display for Step {
             Step::VerifyAnswered { from, to, answer } => {
                 write!(f, "{from} asked whether a key of {to} is genuine: {answer}")
             }
+            Step::Acknowledges => f.write_str("it acknowledges stanzas"),
             Step::PeerError(error) => {
                 write!(f, "it ended the stream: {error}")?;
                 match &error.text {

@@ -15,7 +15,7 @@ pub struct LinkView {
     pub state: String,
     /// Kind of connection and address.
     pub connection: Option<String>,
-    /// Stanzas waiting to be sent.
+    /// Stanzas that wait to be sent, or to be acknowledged.
     pub queued: usize,
 }
 

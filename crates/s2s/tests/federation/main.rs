@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod acknowledge;
 mod pace;
 mod queue;
 mod reach;

@@ -26,7 +26,7 @@ use stonechat_stream::{
     DialbackSecret, HostStatus, PeerCertificate, S2sPolicy, S2sTransport, TlsFacts, Validity, s2s_in,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// Nothing here takes that long; what does has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -59,6 +59,8 @@ pub(crate) enum Answering {
     Server(Server),
     /// Somebody who takes the connection and says nothing.
     Nobody,
+    /// The test itself.
+    Test(mpsc::UnboundedSender<DuplexStream>),
 }
 
 /// DNS and the net.
@@ -127,6 +129,7 @@ impl Dialler for Net {
                 let config = Arc::clone(&server.incoming);
                 tokio::spawn(serve_inbound(server.federation, server.router, config, channel));
             }
+            Answering::Test(test) => test.send(theirs).map_err(|_| io::ErrorKind::ConnectionRefused)?,
             Answering::Nobody => {
                 tokio::spawn(async move {
                     let (mut theirs, mut sink) = (theirs, Vec::new());
@@ -213,7 +216,7 @@ impl stonechat_stream::Hosts for HostsOf {
 pub(crate) struct Server {
     pub(crate) router: Router,
     pub(crate) federation: Federation,
-    incoming: Arc<s2s_in::Config>,
+    pub(crate) incoming: Arc<s2s_in::Config>,
     local: Domain,
 }
 

@@ -1,7 +1,8 @@
 //! The states of the stream and the stream itself: headers, features, STARTTLS, time, its end.
 
 use super::dialback::{Pairs, Waiting};
-use super::{Command, Config, Event, dialback, external, stanzas};
+use super::management::Counting;
+use super::{Command, Config, Event, dialback, external, management, stanzas};
 use crate::ending::{CLOSING, peer_error};
 use crate::features::{limits_feature, write_features};
 use crate::header::{self, FOOTER, Ours, stream_id};
@@ -59,6 +60,7 @@ pub struct S2sIn {
     /// What goes on when a certificate was judged.
     pub(super) waiting: Option<(Token, Waiting)>,
     pub(super) failures: u8,
+    pub(super) counting: Counting,
     pub(super) tokens: Tokens,
     pub(super) events: VecDeque<Event>,
     negotiation_deadline: Option<Instant>,
@@ -83,6 +85,7 @@ impl S2sIn {
             lang: None,
             waiting: None,
             failures: 0,
+            counting: Counting::Off,
             tokens: Tokens::default(),
             events: VecDeque::new(),
             quiet_since: now,
@@ -180,6 +183,7 @@ impl S2sIn {
                 }
             }
             Command::DialbackVerdict(token, verdict) => dialback::verdict(self, token, verdict),
+            Command::Acknowledge(h) => management::acknowledge(self, h),
             Command::Close(Some(error)) => self.end(now, error),
             Command::Close(None) => self.close(now),
         }
@@ -189,6 +193,18 @@ impl S2sIn {
     /// The pairs proved so far: the peer's domain, ours.
     pub fn authorised(&self) -> impl Iterator<Item = (&Domain, &Domain)> {
         self.pairs.proved()
+    }
+
+    /// How many stanzas were taken since the peer asked for acknowledgements; `None` when it did not.
+    pub fn taken(&self) -> Option<u32> {
+        match self.counting {
+            Counting::On(taken) => Some(taken),
+            Counting::Off => None,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open { .. })
     }
 
     fn on_header(&mut self, now: Instant, header: &Header) {
@@ -299,11 +315,14 @@ impl S2sIn {
                 Element::new("dialback", ns::DIALBACK_FEATURE).with_child(Element::new("errors", ns::DIALBACK_FEATURE)),
             );
         }
-        // XEP-0478. After dialback no features follow, so what holds then is said before.
-        features.push(match self.is_secure_enough() {
-            SecureEnough::Yes => limits_feature(self.config.limits.after.bytes, Some(self.config.limits.idle)),
-            SecureEnough::No => limits_feature(self.config.limits.before.bytes, None),
-        });
+        // XEP-0478, XEP-0198. After dialback no features follow, so what holds then is said before.
+        match self.is_secure_enough() {
+            SecureEnough::Yes => {
+                features.push(management::feature());
+                features.push(limits_feature(self.config.limits.after.bytes, Some(self.config.limits.idle)));
+            }
+            SecureEnough::No => features.push(limits_feature(self.config.limits.before.bytes, None)),
+        }
         write_features(&features, ns::SERVER, &mut self.wire.out);
     }
 
@@ -318,6 +337,7 @@ impl S2sIn {
             (ns::DIALBACK, "result") => dialback::on_result(self, now, &frame),
             (ns::DIALBACK, "verify") => dialback::on_verify(self, now, &frame),
             (ns::SERVER, "message" | "presence" | "iq") => stanzas::take(self, now, frame),
+            (ns::SM, _) => management::take(self, now, &frame),
             // RFC 6120 §4.9.3.24
             _ => self.end_with(now, StreamCondition::UnsupportedStanzaType),
         }
@@ -375,6 +395,11 @@ impl S2sIn {
 
     /// Ends the stream with an error. Our header goes first when it has not yet (RFC 6120 §4.9.1.2).
     pub(super) fn end(&mut self, _now: Instant, error: StreamError) {
+        self.end_saying(error, None);
+    }
+
+    /// Ends the stream with an error, and an application's own words about it (RFC 6120 §4.9.4).
+    pub(super) fn end_saying(&mut self, error: StreamError, more: Option<&Element>) {
         if matches!(self.state, State::Closed | State::Closing(_)) {
             return;
         }
@@ -385,7 +410,7 @@ impl S2sIn {
         if self.wire.header == OurHeader::Owed {
             self.send_header();
         }
-        error.write(&mut self.wire.out);
+        error.write_with(more, &mut self.wire.out);
         self.wire.out.extend_from_slice(FOOTER);
         self.finish(Closed::ByUs(error));
     }

@@ -8,6 +8,7 @@
 mod dialback;
 mod external;
 mod machine;
+mod management;
 mod stanzas;
 
 use crate::{Closed, Dialback, DialbackSecret, Hosts, Random, S2sPolicy, S2sTransport, Step, Token, Validity};
@@ -113,6 +114,9 @@ pub enum Event {
     /// The error that answers a malformed stanza of a proved pair, to be routed back: nothing but negotiation is sent on
     /// this stream.
     Bounce(Stanza),
+    /// The peer wants to know which of its stanzas are safe; so many were taken before (XEP-0198). To be answered with
+    /// [`Command::Acknowledge`] when they are.
+    AcknowledgementRequested(u32),
     /// For the record.
     Note(Step),
     /// The stream has ended; nothing follows. What is to be sent is sent first.
@@ -126,6 +130,8 @@ pub enum Command {
     CertificateChecked(Token, Validity),
     /// Answers [`Event::DialbackResult`].
     DialbackVerdict(Token, Dialback),
+    /// So many of the peer's stanzas are safe.
+    Acknowledge(u32),
     /// Ends the stream.
     Close(Option<StreamError>),
 }

@@ -1,8 +1,8 @@
 //! What is done with a peer's stanza before anybody else sees it: its addresses are held against the pairs proved on this
 //! stream (RFC 6120 §8.1.2.2), and what only we may say is cut (P5).
 
-use super::Event;
 use super::machine::S2sIn;
+use super::{Event, management};
 use crate::HostStatus;
 use crate::forged::{Origin, cut};
 use std::time::Instant;
@@ -17,6 +17,7 @@ pub(super) fn take(stream: &mut S2sIn, now: Instant, frame: Frame) {
     match Accepted::from_frame(frame, ContentNamespace::Server) {
         Ok(Accepted::Stanza(mut stanza)) => match check(stream, &stanza, Seen::AsSent) {
             Ok(()) => {
+                management::count(stream);
                 // RFC 6120 §8.1.5
                 if stanza.head().lang.is_none() {
                     stanza.head_mut().lang = stream.lang.clone();
@@ -30,11 +31,14 @@ pub(super) fn take(stream: &mut S2sIn, now: Instant, frame: Frame) {
             stream.end_with(now, StreamCondition::UnsupportedStanzaType);
         }
         Err(AcceptError::Refused { reply: Some(reply), .. }) => match check(stream, &reply, Seen::Answered) {
-            Ok(()) => stream.events.push_back(Event::Bounce(*reply)),
+            Ok(()) => {
+                management::count(stream);
+                stream.events.push_back(Event::Bounce(*reply));
+            }
             Err(condition) => stream.end_with(now, condition),
         },
         // What is malformed and may not be answered goes nowhere.
-        Err(AcceptError::Refused { reply: None, .. }) => {}
+        Err(AcceptError::Refused { reply: None, .. }) => management::count(stream),
     }
 }
 

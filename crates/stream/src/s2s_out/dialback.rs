@@ -2,7 +2,7 @@
 //! and the questions of one stream, what is known of them, and until when.
 
 use super::machine::S2sOut;
-use super::{Event, PairFailure, Question};
+use super::{Event, PairFailure, Question, management};
 use crate::dialback::{Content, Direction, Outgoing, addresses, direction};
 use crate::{Dialback, DialbackPolicy, Step};
 use std::time::Instant;
@@ -61,7 +61,7 @@ impl Pairs {
 pub(super) fn add(stream: &mut S2sOut, now: Instant, local: Domain) {
     let known = stream.pairs.locals.iter().find(|(domain, _)| *domain == local).map(|(_, standing)| *standing);
     match known {
-        Some(Standing::Proved) => return stream.events.push_back(Event::Ready(local)),
+        Some(Standing::Proved) => return management::proved(stream, now, local),
         Some(Standing::Waiting | Standing::Asked(_)) => return,
         None if stream.pairs.locals.len() >= stream.config.limits.pairs => {
             return pair_failed(stream, local, PairFailure::NotAllowed);
@@ -129,7 +129,7 @@ fn pair_failed(stream: &mut S2sOut, local: Domain, reason: PairFailure) {
 }
 
 /// `<db:result/>` from the peer: the answer to a key of ours.
-pub(super) fn on_result(stream: &mut S2sOut, frame: &Frame) -> Expected {
+pub(super) fn on_result(stream: &mut S2sOut, now: Instant, frame: &Frame) -> Expected {
     let (Some((from, to)), Direction::Answer(answer)) = (addresses(frame), direction(frame)) else {
         return Expected::No;
     };
@@ -140,7 +140,7 @@ pub(super) fn on_result(stream: &mut S2sOut, frame: &Frame) -> Expected {
     stream.note(Step::DialbackAnswered { from: to.clone(), to: from, answer });
     let reason = match answer {
         Dialback::Valid => {
-            stream.ready(&to);
+            stream.ready(now, &to);
             return Expected::Yes;
         }
         Dialback::Invalid => PairFailure::Invalid,

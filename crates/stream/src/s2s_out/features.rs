@@ -9,6 +9,7 @@ pub(super) struct Features {
     pub(super) starttls: Offered,
     pub(super) external: Offered,
     pub(super) dialback: Offered,
+    pub(super) management: Offered,
     pub(super) max_bytes: Option<usize>,
 }
 
@@ -29,6 +30,7 @@ impl Features {
             starttls,
             external: offered(has_external),
             dialback: offered(has_dialback),
+            management: offered(child("sm", ns::SM).is_some()),
             // XEP-0478
             max_bytes: child("limits", ns::LIMITS)
                 .and_then(|limits| limits.child("max-bytes", ns::LIMITS))
@@ -42,6 +44,7 @@ impl Features {
             starttls: self.starttls,
             external: self.external,
             dialback: self.dialback,
+            management: self.management,
             max_bytes: self.max_bytes,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::dialback::{Expected, Pairs};
 use super::features::Features;
+use super::management::{self, Counting, Delivered};
 use super::{Command, Config, Ended, Event, External, Purpose, Unsent, dialback};
 use crate::ending::{CLOSING, peer_error};
 use crate::header::{self, FOOTER, Ours};
@@ -62,6 +63,7 @@ pub struct S2sOut {
     /// Whether EXTERNAL proved the local domain, or with which condition the peer refused it.
     external: Tried,
     pub(super) pairs: Pairs,
+    pub(super) counting: Counting,
     tokens: Tokens,
     pub(super) events: VecDeque<Event>,
     negotiation_deadline: Option<Instant>,
@@ -94,6 +96,7 @@ impl S2sOut {
             peer_max_bytes: None,
             external: Tried::No,
             pairs: Pairs::default(),
+            counting: Counting::No,
             tokens: Tokens::default(),
             events: VecDeque::new(),
             unreachable: StanzaCondition::RemoteServerTimeout,
@@ -169,6 +172,9 @@ impl S2sOut {
         if passed(self.pairs.deadline()) {
             dialback::time_out(self, now);
         }
+        if passed(management::deadline(&self.counting)) {
+            management::time_out(self);
+        }
         if passed(self.keepalive_due()) {
             self.quiet_since = now;
             self.wire.out.push(b' ');
@@ -191,6 +197,7 @@ impl S2sOut {
                 self.negotiation_deadline,
                 self.wire.element_deadline(),
                 self.pairs.deadline(),
+                management::deadline(&self.counting),
                 self.keepalive_due(),
             ]),
         }
@@ -236,9 +243,28 @@ impl S2sOut {
         wire::resume(self, now);
     }
 
-    /// Whether a local domain is proved.
+    /// Whether stanzas of a local domain may be sent.
     pub fn is_ready(&self, local: &Domain) -> bool {
-        self.is_open() && self.pairs.is_ready(local.as_str())
+        self.may_send(local.as_str())
+    }
+
+    fn may_send(&self, local: &str) -> bool {
+        self.is_open() && self.pairs.is_ready(local) && !matches!(self.counting, Counting::Asked { .. })
+    }
+
+    /// When a stanza that is sent counts as delivered.
+    pub fn delivered(&self) -> Delivered {
+        match self.counting {
+            Counting::On { .. } => Delivered::WhenAcknowledged,
+            Counting::No | Counting::Offered | Counting::Asked { .. } => Delivered::WhenWritten,
+        }
+    }
+
+    /// Asks the peer to acknowledge what it was sent, unless it was asked already or has acknowledged all of it.
+    pub fn request_acknowledgement(&mut self, now: Instant) {
+        if self.is_open() {
+            management::request(self, now);
+        }
     }
 
     /// The largest stanza the peer takes, in bytes, when it says so (XEP-0478).
@@ -259,7 +285,7 @@ impl S2sOut {
         if stanza.to().is_none_or(|to| to.domain() != self.remote.as_str()) {
             return Err(Unsent::Misaddressed);
         }
-        if !self.is_open() || !stanza.from().is_some_and(|from| self.pairs.is_ready(from.domain())) {
+        if !stanza.from().is_some_and(|from| self.may_send(from.domain())) {
             return Err(Unsent::NotReady);
         }
         let before = self.wire.out.len();
@@ -270,6 +296,7 @@ impl S2sOut {
             self.wire.out.truncate(before);
             return Err(Unsent::TooLarge);
         }
+        management::count(self);
         self.quiet_since = now;
         Ok(())
     }
@@ -288,6 +315,7 @@ impl S2sOut {
         self.wire.header = OurHeader::Sent;
         self.peer_id = None;
         self.peer_max_bytes = None;
+        self.counting = Counting::No;
         self.state = State::Opening;
     }
 
@@ -327,6 +355,10 @@ impl S2sOut {
         let features = Features::read(frame);
         self.note(features.step());
         self.peer_max_bytes = features.max_bytes;
+        self.counting = match features.management {
+            Offered::No => Counting::No,
+            Offered::Yes | Offered::Required => Counting::Offered,
+        };
         if self.security == Security::Clear {
             match (features.starttls, self.config.policy.tls) {
                 (Offered::Yes | Offered::Required, _) => {
@@ -365,7 +397,7 @@ impl S2sOut {
         match self.purpose {
             Purpose::Stanzas if proved => {
                 let local = self.local.clone();
-                self.ready(&local);
+                self.ready(now, &local);
                 dialback::send_waiting(self, now);
             }
             Purpose::Stanzas => {
@@ -380,11 +412,11 @@ impl S2sOut {
     }
 
     /// A local domain is proved.
-    pub(super) fn ready(&mut self, local: &Domain) {
+    pub(super) fn ready(&mut self, now: Instant, local: &Domain) {
         self.pairs.prove(local);
         self.negotiation_deadline = None;
         self.wire.trust(self.config.limits.xml);
-        self.events.push_back(Event::Ready(local.clone()));
+        management::proved(self, now, local.clone());
     }
 
     fn on_sasl(&mut self, now: Instant, frame: &Frame) {
@@ -448,8 +480,9 @@ impl S2sOut {
             (ns::STREAM, "features", State::Open) => {}
             (ns::TLS, ..) => self.on_tls_answer(frame),
             (ns::SASL, ..) => self.on_sasl(now, frame),
+            (ns::SM, _, State::Open) => management::take(self, frame),
             (ns::DIALBACK, "result", State::Open) => {
-                let expected = dialback::on_result(self, frame);
+                let expected = dialback::on_result(self, now, frame);
                 self.hold_to(expected);
             }
             (ns::DIALBACK, "verify", State::Open) => {
@@ -472,19 +505,24 @@ impl S2sOut {
         self.events.push_back(Event::Note(step));
     }
 
-    fn end_with(&mut self, condition: StreamCondition) {
+    pub(super) fn end_with(&mut self, condition: StreamCondition) {
         self.end(condition.into());
     }
 
     fn end(&mut self, error: StreamError) {
+        self.end_saying(error, None);
+    }
+
+    /// Ends the stream with an error, and an application's own words about it (RFC 6120 §4.9.4).
+    pub(super) fn end_saying(&mut self, error: StreamError, more: Option<&Element>) {
         if !self.is_over() {
-            self.say_last(Some(&error));
+            self.say_last(Some((&error, more)));
             self.finish(Ended::Stream(Closed::ByUs(error)));
         }
     }
 
-    fn give_up(&mut self, condition: StreamCondition, ended: Ended) {
-        self.say_last(Some(&condition.into()));
+    pub(super) fn give_up(&mut self, condition: StreamCondition, ended: Ended) {
+        self.say_last(Some((&condition.into(), None)));
         self.finish(ended);
     }
 
@@ -494,13 +532,13 @@ impl S2sOut {
         self.finish(ended);
     }
 
-    fn say_last(&mut self, error: Option<&StreamError>) {
+    fn say_last(&mut self, error: Option<(&StreamError, Option<&Element>)>) {
         // Before our header there is no stream to say it on.
         if matches!(self.state, State::Connecting | State::Judging(_) | State::Securing) {
             return;
         }
-        if let Some(error) = error {
-            error.write(&mut self.wire.out);
+        if let Some((error, more)) = error {
+            error.write_with(more, &mut self.wire.out);
         }
         self.wire.out.extend_from_slice(FOOTER);
     }
@@ -559,6 +597,7 @@ impl S2sOut {
             self.events.push_back(Event::Verified { question, answer });
         }
         self.pairs = Pairs::default();
+        self.counting = Counting::No;
         self.events.push_back(Event::Closed(ended));
     }
 }

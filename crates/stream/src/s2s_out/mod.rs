@@ -10,6 +10,7 @@
 mod dialback;
 mod features;
 mod machine;
+mod management;
 
 use crate::{Closed, Dialback, DialbackSecret, S2sPolicy, S2sTransport, Step, Token, Validity};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use stonechat_stanza::{StanzaCondition, StreamError};
 use stonechat_xml::Limits as XmlLimits;
 
 pub use machine::S2sOut;
+pub use management::Delivered;
 
 /// Bounds and times.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +28,10 @@ pub struct Limits {
     pub xml: XmlLimits,
     /// From the first byte until the first local domain is proved or, on a stream for questions, until it is open.
     pub negotiation: Duration,
-    /// From a dialback key or question to its answer.
+    /// From a dialback key or question to its answer, and from asking for acknowledgements to the peer's word on it.
     pub dialback: Duration,
+    /// From a request for acknowledgement to its answer; a peer that may be busy storing, or slowing us down.
+    pub acknowledgement: Duration,
     /// Silence of ours after which a space is sent, so that a dead connection shows.
     pub keepalive: Duration,
     /// Local domains and open questions on one stream, each.
@@ -40,6 +44,7 @@ impl Default for Limits {
             xml: XmlLimits::BEFORE_AUTHENTICATION,
             negotiation: Duration::from_secs(60),
             dialback: Duration::from_secs(30),
+            acknowledgement: Duration::from_secs(120),
             keepalive: Duration::from_secs(300),
             pairs: 64,
         }
@@ -108,6 +113,8 @@ pub enum Event {
         /// What the peer says; [`Dialback::Failed`] also when it says nothing in time.
         answer: Dialback,
     },
+    /// So many more of the stanzas sent are with the peer, oldest first (XEP-0198).
+    Acknowledged(u32),
     /// For the record.
     Note(Step),
     /// The stream has ended; nothing follows but answers to what is asked of the machine after it. What is to be sent is
@@ -190,6 +197,8 @@ pub enum Ended {
     NoMechanism,
     /// The peer said nothing in time.
     Timeout,
+    /// The peer did not acknowledge what it was sent.
+    Unacknowledged,
 }
 
 impl std::fmt::Display for Ended {
@@ -204,6 +213,7 @@ impl std::fmt::Display for Ended {
             }
             Ended::NoMechanism => f.write_str("it offers no way to log in that is allowed"),
             Ended::Timeout => f.write_str("it did not answer in time"),
+            Ended::Unacknowledged => f.write_str("it did not acknowledge stanzas in time"),
         }
     }
 }

@@ -6,7 +6,7 @@ use stonechat_stanza::{StanzaCondition, StreamCondition};
 use stonechat_stream::s2s_out::{Command, Ended, Event, External, PairFailure, Purpose, Question, S2sOut};
 use stonechat_stream::{Closed, Dialback, PeerCertificate, S2sTransport, TlsFacts, Validity};
 
-const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:db='jabber:server:dialback' \
+pub(crate) const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:db='jabber:server:dialback' \
      xmlns:stream='http://etherx.jabber.org/streams' from='b.example' id='i1' version='1.0'>";
 const STARTTLS: &str =
     "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls></stream:features>";
@@ -16,14 +16,14 @@ const NOTHING: &str = "<stream:features/>";
 const REFUSED: &str = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/><text>no</text></failure>";
 const VALID: &str = "<db:result from='b.example' to='a.example' type='valid'/>";
 
-struct Client {
-    machine: S2sOut,
-    now: Instant,
-    events: Vec<Event>,
+pub(crate) struct Client {
+    pub(crate) machine: S2sOut,
+    pub(crate) now: Instant,
+    pub(crate) events: Vec<Event>,
 }
 
 impl Client {
-    fn new(ways: Ways, transport: S2sTransport, purpose: Purpose) -> Client {
+    pub(crate) fn new(ways: Ways, transport: S2sTransport, purpose: Purpose) -> Client {
         let now = Instant::now();
         let config = out_config(Name::A, ways, transport);
         let machine = S2sOut::new(config, domain("a.example"), domain("b.example"), purpose, now);
@@ -31,7 +31,7 @@ impl Client {
     }
 
     /// Over TLS with a peer whose certificate holds; our header was sent.
-    fn over_tls(ways: Ways, purpose: Purpose) -> Client {
+    pub(crate) fn over_tls(ways: Ways, purpose: Purpose) -> Client {
         let mut client = Client::new(ways, S2sTransport::DirectTls, purpose);
         assert_eq!(client.settle(), "", "nothing before the handshake");
         client.machine.on_tls(client.now, TlsFacts { peer: PeerCertificate::Presented, ..TlsFacts::default() });
@@ -40,7 +40,7 @@ impl Client {
     }
 
     /// A.example is ready, by dialback.
-    fn ready() -> Client {
+    pub(crate) fn ready() -> Client {
         let mut client = Client::over_tls(Ways::good(), Purpose::Stanzas);
         client.hear(HEADER);
         client.hear(NOTHING);
@@ -49,23 +49,23 @@ impl Client {
         client
     }
 
-    fn hear(&mut self, text: &str) -> String {
+    pub(crate) fn hear(&mut self, text: &str) -> String {
         self.machine.on_bytes(self.now, text.as_bytes());
         self.settle()
     }
 
-    fn command(&mut self, command: Command) -> String {
+    pub(crate) fn command(&mut self, command: Command) -> String {
         self.machine.command(self.now, command);
         self.settle()
     }
 
-    fn wait(&mut self, time: Duration) -> String {
+    pub(crate) fn wait(&mut self, time: Duration) -> String {
         self.now += time;
         self.machine.on_timeout(self.now);
         self.settle()
     }
 
-    fn settle(&mut self) -> String {
+    pub(crate) fn settle(&mut self) -> String {
         while let Some(event) = self.machine.poll_event() {
             if let Event::CheckCertificate(token, _) = &event {
                 self.machine.command(self.now, Command::CertificateChecked(*token, Validity::Valid));
@@ -77,21 +77,21 @@ impl Client {
         String::from_utf8(out).unwrap()
     }
 
-    fn ended(&self) -> Option<&Ended> {
+    pub(crate) fn ended(&self) -> Option<&Ended> {
         self.events.iter().find_map(|event| match event {
             Event::Closed(ended) => Some(ended),
             _ => None,
         })
     }
 
-    fn ended_with(&self) -> Option<StreamCondition> {
+    pub(crate) fn ended_with(&self) -> Option<StreamCondition> {
         match self.ended() {
             Some(Ended::Stream(Closed::ByUs(error))) => Some(error.condition),
             _ => None,
         }
     }
 
-    fn verified(&self) -> Vec<Dialback> {
+    pub(crate) fn verified(&self) -> Vec<Dialback> {
         self.events
             .iter()
             .filter_map(|event| match event {

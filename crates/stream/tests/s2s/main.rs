@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod initiating;
+mod management;
 mod pair;
 mod pairs;
 mod receiving;

@@ -328,7 +328,7 @@ fn the_trail_tells_what_happened_in_words() {
         told(&pair),
         [
             "the stream of b.example was opened",
-            "it offers STARTTLS: required, EXTERNAL: no, dialback: no; takes stanzas of 10000 bytes at most",
+            "it offers STARTTLS: required, EXTERNAL: no, dialback: no, acknowledgements: no; takes stanzas of 10000 bytes at most",
             "the TLS handshake begins",
             "TLS is established",
             "its certificate is not good for b.example",
@@ -344,9 +344,10 @@ fn the_trail_tells_what_happened_in_words() {
             "TLS is established",
             "its certificate is not good for b.example",
             "the stream of b.example was opened",
-            "it offers STARTTLS: no, EXTERNAL: no, dialback: yes; takes stanzas of 524288 bytes at most",
+            "it offers STARTTLS: no, EXTERNAL: no, dialback: yes, acknowledgements: yes; takes stanzas of 524288 bytes at most",
             "a dialback key of a.example was sent to b.example",
             "dialback of a.example to b.example: valid",
+            "it acknowledges stanzas",
         ]
     );
     let heard = |event: &s2s_in::Event| match event {

@@ -6,19 +6,19 @@ use stonechat_stanza::{StanzaCondition, StreamCondition};
 use stonechat_stream::s2s_in::{Command, Event, Proof, S2sIn};
 use stonechat_stream::{Closed, Dialback, PeerCertificate, S2sTransport, TlsFacts, Token, Validity};
 
-const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:db='jabber:server:dialback' \
+pub(crate) const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:db='jabber:server:dialback' \
      xmlns:stream='http://etherx.jabber.org/streams' from='a.example' to='b.example' version='1.0'>";
 
-struct Server {
-    machine: S2sIn,
-    now: Instant,
-    events: Vec<Event>,
-    certificate: Validity,
+pub(crate) struct Server {
+    pub(crate) machine: S2sIn,
+    pub(crate) now: Instant,
+    pub(crate) events: Vec<Event>,
+    pub(crate) certificate: Validity,
 }
 
 impl Server {
     /// B, over TLS, with a peer that presents a certificate.
-    fn new(ways: Ways, certificate: Validity) -> Server {
+    pub(crate) fn new(ways: Ways, certificate: Validity) -> Server {
         let now = Instant::now();
         let mut machine = S2sIn::new(in_config(Name::B, ways, S2sTransport::DirectTls), now);
         machine.on_tls(now, TlsFacts { peer: PeerCertificate::Presented, ..TlsFacts::default() });
@@ -26,14 +26,14 @@ impl Server {
     }
 
     /// B in the clear, with STARTTLS to offer.
-    fn clear(ways: Ways) -> Server {
+    pub(crate) fn clear(ways: Ways) -> Server {
         let now = Instant::now();
         let machine = S2sIn::new(in_config(Name::B, ways, S2sTransport::StartTls), now);
         Server { machine, now, events: Vec::new(), certificate: Validity::Invalid }
     }
 
     /// A.example is proved for b.example.
-    fn proved() -> Server {
+    pub(crate) fn proved() -> Server {
         let mut server = Server::new(Ways::good(), Validity::Valid);
         server.send(HEADER);
         let success = server.send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>");
@@ -42,23 +42,23 @@ impl Server {
         server
     }
 
-    fn send(&mut self, text: &str) -> String {
+    pub(crate) fn send(&mut self, text: &str) -> String {
         self.machine.on_bytes(self.now, text.as_bytes());
         self.settle()
     }
 
-    fn command(&mut self, command: Command) -> String {
+    pub(crate) fn command(&mut self, command: Command) -> String {
         self.machine.command(self.now, command);
         self.settle()
     }
 
-    fn wait(&mut self, time: Duration) -> String {
+    pub(crate) fn wait(&mut self, time: Duration) -> String {
         self.now += time;
         self.machine.on_timeout(self.now);
         self.settle()
     }
 
-    fn settle(&mut self) -> String {
+    pub(crate) fn settle(&mut self) -> String {
         while let Some(event) = self.machine.poll_event() {
             if let Event::CheckCertificate(token, _) = &event {
                 self.machine.command(self.now, Command::CertificateChecked(*token, self.certificate));
@@ -70,18 +70,18 @@ impl Server {
         String::from_utf8(out).unwrap()
     }
 
-    fn ended_with(&self) -> Option<StreamCondition> {
+    pub(crate) fn ended_with(&self) -> Option<StreamCondition> {
         self.events.iter().find_map(|event| match event {
             Event::Closed(Closed::ByUs(error)) => Some(error.condition),
             _ => None,
         })
     }
 
-    fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         !self.events.iter().any(|event| matches!(event, Event::Closed(_)))
     }
 
-    fn stanzas(&self) -> Vec<String> {
+    pub(crate) fn stanzas(&self) -> Vec<String> {
         self.events
             .iter()
             .filter_map(|event| match event {
@@ -91,7 +91,7 @@ impl Server {
             .collect()
     }
 
-    fn asked(&self) -> Vec<(Token, String, String)> {
+    pub(crate) fn asked(&self) -> Vec<(Token, String, String)> {
         self.events
             .iter()
             .filter_map(|event| match event {
