@@ -14,7 +14,8 @@ def main(arguments):
     paths.WORK.mkdir(exist_ok=True)
     missing = {}
     install.install_packages(missing)
-    install.install_slixmpp(missing)
+    install.install_from_pypi(missing)
+    install.fetch_suites(missing)
     for tool in ("slixmpp", "dnsmasq", "openssl", "ip", "setpriv"):
         if tool in missing:
             print(f"without {tool} there is no lab: {missing[tool]}", file=sys.stderr)

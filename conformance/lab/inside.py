@@ -21,6 +21,7 @@ def main(state):
     chosen = check.selected(run["patterns"])
     namespace.prepare(state, IPV6)
     lab = Lab(state, run["server"], run["binary"], run["tokio_client"], missing)
+    lab.chosen = [c.name for c in chosen]
     namespace.trust(state, lab.authority.certificate)
     outcomes = []
     try:

@@ -1,13 +1,15 @@
 """Installs what the run needs, outside the lab's network.
 
-Debian's packages give the peer (Prosody), the lab's DNS and two clients; PyPI gives slixmpp; cargo builds the
-tokio-xmpp client and the server. Nothing that apt installs may start: a `policy-rc.d` forbids it meanwhile.
+Debian's packages give the peer (Prosody), the lab's DNS and three clients; PyPI gives slixmpp and an nbxmpp that knows
+SASL2; cargo builds the tokio-xmpp client and the server. The test suites of slixmpp and aioxmpp are fetched as source
+from PyPI and Debian, and kept between runs. Nothing that apt installs may start: a `policy-rc.d` forbids it meanwhile.
 What cannot be had is remembered with its reason, and the checks that need it say so.
 """
 
 import os
 import shutil
 import subprocess
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from . import paths
 # Each tool: what shows that it is there, and the packages that bring it.
 APT = {
     "prosody": ("/usr/bin/prosody", ["prosody", "lua-unbound", "lua-dbi-sqlite3"]),
+    # Push notifications, for Prosody in the server's place.
+    "prosody-modules": ("/usr/lib/prosody/modules/mod_cloud_notify", ["prosody-modules"]),
     "dnsmasq": ("/usr/sbin/dnsmasq", ["dnsmasq-base"]),
     "openssl": ("/usr/bin/openssl", ["openssl", "ca-certificates"]),
     "ip": ("/usr/sbin/ip", ["iproute2"]),
@@ -26,8 +30,12 @@ APT = {
         "/usr/lib/python3/dist-packages/nbxmpp/client.py",
         ["python3-nbxmpp", "python3-gi", "gir1.2-glib-2.0", "gir1.2-soup-3.0", "glib-networking"],
     ),
+    "aioxmpp": ("/usr/lib/python3/dist-packages/aioxmpp/node.py", ["python3-aioxmpp", "python3-pytest"]),
+    # Unlike the standard library it exports keying material: channel binding by tls-exporter.
+    "pyopenssl": ("/usr/lib/python3/dist-packages/OpenSSL/SSL.py", ["python3-openssl"]),
 }
-SLIXMPP = "slixmpp==1.17.0"
+# What the virtual environment holds: module, version.
+PYPI = (("slixmpp", "1.17.0"), ("nbxmpp", "7.4.0"))
 POLICY = Path("/usr/sbin/policy-rc.d")
 
 
@@ -88,17 +96,71 @@ def install_packages(missing):
             missing[tool] = f"apt could not install it: {tail(log, 2)}"
 
 
-def install_slixmpp(missing):
-    """Puts slixmpp into a virtual environment that also sees the system's packages (GLib bindings)."""
+def install_from_pypi(missing):
+    """Puts slixmpp and nbxmpp into a virtual environment that also sees the system's packages (GLib, OpenSSL)."""
     python = paths.VENV / "bin" / "python3"
     log = paths.WORK / "install.log"
-    probe = [str(python), "-c", f"import slixmpp; assert slixmpp.__version__ == '{SLIXMPP.split('==')[1]}'"]
-    if python.exists() and subprocess.run(probe, capture_output=True).returncode == 0:
+    wanted = [f"{name}=={version}" for name, version in PYPI]
+    probe = f"import sys; from importlib.metadata import version; sys.exit(any(version(n) != v for n, v in {PYPI}))"
+    if python.exists() and subprocess.run([str(python), "-c", probe], capture_output=True).returncode == 0:
         return
-    print("installing slixmpp", flush=True)
-    made = quietly([paths.SYSTEM_PYTHON, "-m", "venv", "--clear", "--system-site-packages", str(paths.VENV)], log)
-    if not (made and quietly([str(python), "-m", "pip", "install", "-q", SLIXMPP], log)):
-        missing["slixmpp"] = f"pip could not install it: {tail(log, 2)}"
+    print(f"installing {', '.join(wanted)}", flush=True)
+    quietly([paths.SYSTEM_PYTHON, "-m", "venv", "--clear", "--system-site-packages", str(paths.VENV)], log)
+    for (name, _), requirement in zip(PYPI, wanted):
+        # What nbxmpp depends on came from Debian; PyPI's bindings to GLib would have to be compiled.
+        options = ["--no-deps"] if name == "nbxmpp" else []
+        if not quietly([str(python), "-m", "pip", "install", "-q", *options, requirement], log):
+            missing["nbxmpp-7" if name == "nbxmpp" else name] = f"pip could not install it: {tail(log, 2)}"
+
+
+def fetch_suites(missing):
+    """Fetches the sources that hold the libraries' own test suites; they are never part of this project."""
+    for suite, fetch in (("slixmpp", fetch_from_pypi), ("aioxmpp", fetch_from_debian)):
+        if paths.suite(suite).exists():
+            continue
+        print(f"fetching the test suite of {suite}", flush=True)
+        with tempfile.TemporaryDirectory(dir=paths.WORK) as folder:
+            archives = fetch(Path(folder))
+            if not archives:
+                missing[f"suite-{suite}"] = f"its source could not be fetched: {tail(paths.WORK / 'install.log', 2)}"
+                continue
+            unpacked = Path(folder) / "unpacked"
+            unpacked.mkdir()
+            unpack = ["tar", "--no-same-owner", "-xf", str(archives[0]), "-C", str(unpacked)]
+            quietly(unpack, paths.WORK / "install.log")
+            # PyPI's archives hold one folder, Debian's of aioxmpp hold the tree itself.
+            inside = list(unpacked.iterdir())
+            paths.suite(suite).parent.mkdir(exist_ok=True)
+            (inside[0] if len(inside) == 1 else unpacked).rename(paths.suite(suite))
+
+
+def fetch_from_pypi(folder):
+    command = ["-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "slixmpp==1.17.0", "-d", str(folder)]
+    quietly([str(paths.VENV / "bin" / "python3"), *command], paths.WORK / "install.log")
+    return list(folder.glob("slixmpp-*.tar.gz"))
+
+
+def fetch_from_debian(folder):
+    """Debian's source package, by a list of sources that only this call sees; PyPI's archive has no tests."""
+    ask = [
+        "apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME) $(COMPONENT)",
+        "Created-By: Packages", "Origin: Debian",
+    ]  # fmt: skip
+    found = subprocess.run(ask, capture_output=True, text=True).stdout.splitlines()
+    places = "".join(f"deb-src {line}\n" for line in sorted(set(found)) if line.split()[1:] == ["bookworm", "main"])
+    (folder / "sources.list").write_text(places)
+    (folder / "lists" / "partial").mkdir(parents=True)
+    (folder / "cache" / "archives" / "partial").mkdir(parents=True)
+    settings = {
+        "Dir::Etc::sourcelist": folder / "sources.list", "Dir::Etc::sourceparts": "-",
+        "Dir::State::lists": folder / "lists", "Dir::Cache": folder / "cache", "APT::Sandbox::User": "root",
+    }  # fmt: skip
+    options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+    log = paths.WORK / "install.log"
+    quietly(["apt-get", *options, "update"], log)
+    wanted = ["source", "--tar-only", "--download-only", "python-aioxmpp=0.13.3-1"]
+    quietly(["apt-get", *options, *wanted], log, cwd=folder)
+    return list(folder.glob("python-aioxmpp_*.orig.tar.*"))
 
 
 def cargo(arguments, directory, log, environment=None):

@@ -11,3 +11,9 @@ LAST_LOGS = WORK / "last-logs"
 TOKIO_CLIENT = CONFORMANCE / "tokio-client"
 CLIENTS = Path(__file__).resolve().parent / "clients"
 SYSTEM_PYTHON = "/usr/bin/python3"
+SUITES = CONFORMANCE / "suites"
+
+
+def suite(name):
+    """The source of a library, fetched at run time, that holds its test suite."""
+    return WORK / "suites" / name

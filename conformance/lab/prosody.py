@@ -1,14 +1,32 @@
 """Prosody of Debian, as the peer, or in the place of the server under test (`--server prosody`)."""
 
+import shutil
 import subprocess
 
+from . import paths
 from .process import wait_for_port
-from .server import Server
+from .server import COMPONENT_PORT, Server
 
 MODULES = [
     "disco", "roster", "saslauth", "tls", "dialback", "private", "vcard", "version", "uptime", "time", "ping",
     "register", "lastactivity", "blocklist", "server_contact_info",
 ]  # fmt: skip
+# A module of our own, for those of Debian that want a newer Prosody.
+MODULE = paths.CONFORMANCE / "peers" / "mod_lab_newer.lua"
+# What the server under test has and the peers do without.
+MORE = [
+    "mam",
+    "smacks",
+    "carbons",
+    "csi",
+    "csi_simple",
+    "cloud_notify",
+    "pep",
+    "lab_newer",
+    "sasl2",
+    "sasl2_bind2",
+    "sasl2_fast",
+]
 
 
 def quoted(text):
@@ -38,7 +56,10 @@ class Prosody(Server):
         settings = self.settings
         has_tls = any(settings.domains.values())
         modules = MODULES if has_tls else [m for m in MODULES if m != "tls"]
+        if settings.under_test:
+            modules = modules + MORE
         yield f"modules_enabled = {listed(modules)}"
+        yield f"plugin_paths = {listed([self.folder])}"
         yield f"data_path = {quoted(self.folder / 'data')}"
         yield f"pidfile = {quoted(self.folder / 'data' / 'prosody.pid')}"
         yield f"log = {{ debug = {quoted(self.log)} }}"
@@ -53,6 +74,9 @@ class Prosody(Server):
         yield f"allow_registration = {truth(settings.open_registration)}"
         yield "s2s_timeout = 20"
         yield 'contact_info = { admin = { "mailto:admin@example.org" } }'
+        if settings.components:
+            yield f"component_interfaces = {listed(settings.addresses)}"
+            yield f"component_ports = {listed([COMPONENT_PORT])}"
         if has_tls and settings.direct_tls:
             yield "c2s_direct_tls_ports = { 5223 }"
             yield "s2s_direct_tls_ports = { 5270 }"
@@ -63,12 +87,20 @@ class Prosody(Server):
             yield f"VirtualHost {quoted(domain)}"
             if certificate:
                 yield "  " + self._ssl(certificate)
+        for name, module in settings.services.items():
+            yield f"Component {quoted(name)} {quoted(module)}"
+        for name, secret in settings.components.items():
+            yield f"Component {quoted(name)}"
+            yield f"  component_secret = {quoted(secret)}"
 
     def _ssl(self, certificate):
         return f"ssl = {{ certificate = {quoted(certificate.chain)}; key = {quoted(certificate.key)} }}"
 
-    def start(self):
+    def configure(self):
+        shutil.copy(MODULE, self.folder)
         self.configuration.write_text("\n".join(self._lines()) + "\n")
+
+    def start(self):
         (self.folder / "data").mkdir(exist_ok=True)
         subprocess.run(["chown", "-R", "prosody:prosody", str(self.folder)], check=True)
         command = ["prosody", "-F", "--config", str(self.configuration)]
@@ -76,6 +108,8 @@ class Prosody(Server):
         for address in self.settings.addresses:
             wait_for_port(address, self.settings.s2s_ports[-1], self.process)
             wait_for_port(address, 5222, self.process)
+            if any(self.settings.domains.values()) and self.settings.direct_tls:
+                wait_for_port(address, 5223, self.process)
 
     def create(self, account):
         command = [

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from .certificates import Certificate
 
+COMPONENT_PORT = 5347
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -16,7 +18,8 @@ class Settings:
 
     `domains` maps each domain to its certificate, or to None for a server without TLS; the first is the main one.
     `valid_certificates` asks for federation only with peers whose certificate is valid for their domain; without it
-    dialback is accepted. `plaintext` also allows federation without TLS.
+    dialback is accepted. `plaintext` also allows federation without TLS. `under_test` tells it from the peers.
+    `services` are subdomains that Prosody serves itself ({name: module}), `components` those of programs ({name: secret}).
     """
 
     name: str
@@ -27,6 +30,9 @@ class Settings:
     open_registration: bool = False
     s2s_ports: tuple = (5269,)
     direct_tls: bool = True
+    under_test: bool = False
+    services: dict = field(default_factory=dict)
+    components: dict = field(default_factory=dict)
     extra: dict = field(default_factory=dict)
 
 
@@ -74,8 +80,20 @@ class Server:
         self.create(account)
         return account
 
-    def start(self):
+    def configure(self):
+        """Writes the configuration."""
         raise NotImplementedError
+
+    def start(self):
+        """Starts the process and waits until it accepts connections."""
+        raise NotImplementedError
+
+    def restart(self, kill=False):
+        """Ends the process, by request or as a failure of power does, and starts it again."""
+        if kill:
+            self.process.kill()
+        self.lab.processes.stop_one(self.process)
+        self.start()
 
     def create(self, account):
         raise NotImplementedError

@@ -64,8 +64,10 @@ class Stonechat(Server):
         yield "[registration]"
         yield f"mode = {text('open' if settings.open_registration else 'closed')}"
 
-    def start(self):
+    def configure(self):
         self.configuration.write_text("\n".join(self._lines()) + "\n")
+
+    def start(self):
         command = [str(self.lab.binary), "serve", "--config", str(self.configuration)]
         self.process = self.lab.processes.start(self.settings.name, command, cwd=self.folder)
         for address in self.settings.addresses:

@@ -25,6 +25,7 @@ class Lab:
         self.binary = binary
         self.tokio_client = tokio_client
         self.missing = missing
+        self.chosen = []  # the names of the checks of this run
         self.processes = Processes(state / "logs")
         self.authority = Authority(state / "certificates")
         self.servers = {}
@@ -58,6 +59,8 @@ class Lab:
                 "stone2.lab": issue("stone2", ["stone2.lab"], SERVER_ONLY),
                 "stone-xmpps.lab": stone,
             },
+            under_test=True,
+            services={"rooms.stone.lab": "muc"},
         )
         yield Settings(
             "lax",
@@ -65,6 +68,8 @@ class Lab:
             {"lax.lab": self.authority.self_signed("lax", ["lax.lab"])},
             valid_certificates=False,
             open_registration=True,
+            under_test=True,
+            services={"rooms.lax.lab": "muc", "pubsub.lax.lab": "pubsub"},
             extra={"own_resolver": True},
         )
         yield Settings(
@@ -73,20 +78,24 @@ class Lab:
             {"plain.lab": issue("plain", ["plain.lab"])},
             valid_certificates=False,
             plaintext=True,
+            under_test=True,
         )
 
     def _settings_of_peers(self):
         issue = self.authority.issue
-        yield Settings("external", ("127.0.3.1",), {"external.lab": issue("external", ["external.lab"])})
+        yield Settings(
+            "external",
+            ("127.0.3.1",),
+            {"external.lab": issue("external", ["external.lab", "push.external.lab"])},
+            components={"push.external.lab": "secret of the lab"},
+        )
         yield Settings(
             "dialback",
             ("127.0.3.2",),
             {"dialback.lab": self.authority.self_signed("dialback", ["dialback.lab"])},
             valid_certificates=False,
         )
-        yield Settings(
-            "plaintext", ("127.0.3.3",), {"plaintext.lab": None}, valid_certificates=False, plaintext=True
-        )
+        yield Settings("plaintext", ("127.0.3.3",), {"plaintext.lab": None}, valid_certificates=False, plaintext=True)
         yield Settings(
             "serverauth", ("127.0.3.5",), {"serverauth.lab": issue("serverauth", ["serverauth.lab"], SERVER_ONLY)}
         )
@@ -100,7 +109,7 @@ class Lab:
         for domain, address in (
             ("stone.lab", "127.0.1.1"), ("stone2.lab", "127.0.1.1"), ("lax.lab", "127.0.1.2"),
             ("plain.lab", "127.0.1.3"), ("external.lab", "127.0.3.1"), ("dialback.lab", "127.0.3.2"),
-            ("serverauth.lab", "127.0.3.5"), ("wrongname.lab", "127.0.3.4"),
+            ("serverauth.lab", "127.0.3.5"), ("wrongname.lab", "127.0.3.4"), ("push.external.lab", "127.0.3.1"),
         ):  # fmt: skip
             zone.standard(domain, address)
         zone.standard("plaintext.lab", "127.0.3.3", direct_tls=False)
@@ -152,6 +161,7 @@ class Lab:
         for settings in self._settings_under_test():
             self.servers[settings.name] = under_test(settings, self)
         for server in (*self.peers.values(), *self.servers.values()):
+            server.configure()
             server.start()
 
     def environment(self):

@@ -1,15 +1,25 @@
 """The checks, by subject. Importing this package registers all of them."""
 
 from . import (  # noqa: F401
+    archive,
+    blocking,
+    carbons,
+    client_state,
     core,
     dns,
     extensions,
+    fast,
     federation,
     go_sendxmpp,
     nbxmpp,
     offline,
+    probes,
+    push,
     registration,
     roster,
+    sasl2,
+    stream_management,
+    suites,
     tls,
     tokio_xmpp,
 )
