@@ -6,6 +6,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use stonechat_jid::BareJid;
 use stonechat_sasl::{Credentials, ScramKeys};
 use stonechat_store::{Account, AccountId, AccountState, Accounts, Error, NewAccount, Pending, Result, Secrets};
+use tracing::info;
 
 const BY_JID: &str = "SELECT id, jid, locked, created, last_at, last_status FROM accounts WHERE jid = ?1";
 const BY_DOMAIN: &str = "SELECT id, jid, locked, created, last_at, last_status FROM accounts \
@@ -100,6 +101,14 @@ fn put_credentials(connection: &Connection, id: i64, credentials: &Credentials) 
         }
     }
     Ok(())
+}
+
+/// Whether the account is there: one whose erasure is under way still has rows.
+pub(crate) fn alive(connection: &Connection, account: AccountId) -> Result<bool> {
+    connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM accounts WHERE id = ?1)")
+        .and_then(|mut statement| statement.query_row([account.0], |row| row.get(0)))
+        .map_err(sql)
 }
 
 /// One row must have changed, or the account is not there.
@@ -205,20 +214,33 @@ impl Accounts for SqliteStore {
     }
 
     fn delete_account(&self, id: AccountId, now: u64) -> Pending<()> {
-        self.write(move |connection| {
-            connection
-                .prepare_cached(
+        let deleted = self.write(move |desk| {
+            for (statement, values) in [
+                (
                     "INSERT INTO tombstones (jid, deleted) SELECT jid, ?2 FROM accounts WHERE id = ?1 \
                      ON CONFLICT (jid) DO UPDATE SET deleted = excluded.deleted",
-                )
-                .and_then(|mut statement| statement.execute(params![id.0, signed(now)]))
-                .map_err(sql)?;
-            // Everything that belongs to it goes by the foreign keys.
-            connection
-                .prepare_cached("DELETE FROM accounts WHERE id = ?1")
+                    params![id.0, signed(now)],
+                ),
+                ("INSERT INTO erasures (account) SELECT id FROM accounts WHERE id = ?1", params![id.0]),
+            ] {
+                desk.prepare_cached(statement).and_then(|mut statement| statement.execute(values)).map_err(sql)?;
+            }
+            // With this the account is gone. What is small goes by the foreign keys, what may be large step by step: nobody
+            // can read it any more.
+            desk.prepare_cached("DELETE FROM accounts WHERE id = ?1")
                 .and_then(|mut statement| statement.execute([id.0]))
                 .map_err(sql)
-                .and_then(changed)
+                .and_then(changed)?;
+            desk.forget_account(id);
+            Ok(())
+        });
+        let erased = self.erase(id);
+        Box::pin(async move {
+            deleted.await?;
+            if let Err(source) = erased.await {
+                info!(event = "store.erasure_interrupted", %source, "what is left of an account goes at the next start");
+            }
+            Ok(())
         })
     }
 }

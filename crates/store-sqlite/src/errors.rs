@@ -16,7 +16,7 @@ pub(crate) fn io(error: std::io::Error) -> Error {
 pub(crate) fn sql(error: rusqlite::Error) -> Error {
     let Some(failure) = error.sqlite_error() else { return Error::Backend(Box::new(error)) };
     match failure.extended_code {
-        // Every foreign key of the schema is the account's.
+        // Foreign keys are the account's, and that of tokens, which are written with their device.
         ffi::SQLITE_CONSTRAINT_FOREIGNKEY => Error::NotFound,
         ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_UNIQUE => Error::Conflict,
         _ if cannot_write(failure.code) => Error::Full(error.to_string()),

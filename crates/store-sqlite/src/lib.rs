@@ -7,15 +7,19 @@
 //! Deliberately absent: protocol rules, and any SQL outside this crate.
 
 mod accounts;
+mod archive;
+mod desk;
+mod devices;
 mod documents;
 mod errors;
+mod lists;
 mod lock;
 mod migrate;
-mod offline;
 mod open;
 mod queue;
 mod reader;
 mod rosters;
+mod spool;
 mod writer;
 
 pub use open::{Durability, Options, SqliteStore, Statistics};

@@ -12,7 +12,8 @@ use stonechat_store::{Error, Result};
 use tracing::info;
 
 /// The schema, step by step. A step that was released is never changed again.
-pub(crate) const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001.sql")];
+pub(crate) const MIGRATIONS: &[&str] =
+    &[include_str!("../migrations/0001.sql"), include_str!("../migrations/0002.sql")];
 
 /// Brings the file to the newest schema of `migrations`; refuses one that is newer, or is no store of ours.
 pub(crate) fn migrate(connection: &mut Connection, path: &Path, migrations: &[&str]) -> Result<()> {
@@ -66,6 +67,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
+    const FIRST: &[&str] = &[MIGRATIONS[0]];
     const SECOND: &str = "CREATE TABLE second (a INTEGER) STRICT; INSERT INTO second VALUES (2);";
 
     fn version(connection: &Connection) -> u32 {
@@ -74,7 +76,7 @@ mod tests {
 
     fn first(path: &Path) -> Connection {
         let mut connection = Connection::open(path).unwrap();
-        migrate(&mut connection, path, MIGRATIONS.get(..1).unwrap()).unwrap();
+        migrate(&mut connection, path, FIRST).unwrap();
         connection.execute("INSERT INTO secrets VALUES ('kept', x'01')", []).unwrap();
         connection
     }
@@ -116,7 +118,7 @@ mod tests {
         let path = directory.path().join("a.sqlite");
         let mut connection = first(&path);
         connection.pragma_update(None, "user_version", 7).unwrap();
-        assert!(matches!(migrate(&mut connection, &path, MIGRATIONS), Err(Error::NewerSchema { found: 7, known: 1 })));
+        assert!(matches!(migrate(&mut connection, &path, FIRST), Err(Error::NewerSchema { found: 7, known: 1 })));
         assert_eq!(version(&connection), 7);
     }
 

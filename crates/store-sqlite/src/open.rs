@@ -1,15 +1,18 @@
 //! Opening the file, and what every connection is told.
 
+use crate::archive::unfinished;
+use crate::desk::Desk;
 use crate::errors::{io, sql};
 use crate::lock::Lock;
 use crate::migrate::{MIGRATIONS, migrate};
 use crate::reader::{Readers, read};
-use crate::writer::Writer;
+use crate::writer::{Guard, Step, Writer};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 #[cfg(doc)]
 use stonechat_store::Error;
@@ -56,9 +59,11 @@ pub struct Statistics {
 
 /// The store. Dropping it lets the threads finish what is queued without waiting for them; [`Store::close`] waits.
 pub struct SqliteStore {
-    writer: Writer,
+    writer: Arc<Writer>,
     readers: Readers,
     path: PathBuf,
+    /// The account at which the next expiry of archives begins to look.
+    expiry: Arc<AtomicI64>,
 }
 
 impl SqliteStore {
@@ -84,6 +89,7 @@ impl SqliteStore {
 
         let mut connection = Connection::open(path).map_err(sql)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(sql)?;
+        overwrite_what_goes(&connection)?;
         migrate(&mut connection, path, MIGRATIONS)?;
         prepare(&connection, options)?;
         let readers = Readers::start(options.readers, || {
@@ -93,8 +99,25 @@ impl SqliteStore {
             reader.set_prepared_statement_cache_capacity(STATEMENTS);
             Ok(reader)
         })?;
-        let writer = Writer::start(connection, lock, readers.clone(), options.queue)?;
-        Ok(SqliteStore { writer, readers, path: path.to_owned() })
+        let unfinished = unfinished(&connection)?;
+        let writer = Arc::new(Writer::start(connection, lock, readers.clone(), options.queue)?);
+        let store = SqliteStore { writer, readers, path: path.to_owned(), expiry: Arc::default() };
+        for account in unfinished {
+            drop(store.erase(account));
+        }
+        Ok(store)
+    }
+
+    pub(crate) fn writer(&self) -> &Arc<Writer> {
+        &self.writer
+    }
+
+    pub(crate) fn readers(&self) -> &Readers {
+        &self.readers
+    }
+
+    pub(crate) fn expiry(&self) -> &Arc<AtomicI64> {
+        &self.expiry
     }
 
     /// How much it has written.
@@ -115,9 +138,27 @@ impl SqliteStore {
     /// A write in a transaction of many, queued before this returns. Its failure is its own.
     pub(crate) fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&Desk) -> Result<T> + Send + 'static,
     ) -> Pending<T> {
-        self.writer.write(work)
+        self.writer.write(Guard::Savepoint, work)
+    }
+
+    /// A write on the path of a message: it fails with `NotFound` or `Conflict` before it has changed anything, or its whole
+    /// transaction is refused.
+    pub(crate) fn write_unguarded<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Desk) -> Result<T> + Send + 'static,
+    ) -> Pending<T> {
+        self.writer.write(Guard::Transaction, work)
+    }
+
+    /// A row of writes, one after another, each in a transaction of many. Goes on when nobody waits for it; what is left at
+    /// the close is refused.
+    pub(crate) fn write_in_steps<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&Desk) -> Result<Step<T>> + Send + 'static,
+    ) -> Pending<T> {
+        self.writer.steps(work)
     }
 
     /// A read that sees every write that was called before it, and none that is not committed.
@@ -138,7 +179,7 @@ impl SqliteStore {
 /// Nobody else writes; what is waited for is another program looking into the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Statements kept prepared by each connection: more than there are.
-const STATEMENTS: usize = 64;
+const STATEMENTS: usize = 128;
 /// Pages in the log of writes before they are folded into the file: 16 MiB, so that a page that is written often is folded
 /// in once for many commits.
 const CHECKPOINT_PAGES: i64 = 4_000;
@@ -146,6 +187,11 @@ const CHECKPOINT_PAGES: i64 = 4_000;
 const LOG_BYTES: i64 = 64 << 20;
 /// Pages the writing connection keeps in memory, in KiB (negative: SQLite's way to say so).
 const CACHE: i64 = -16_384;
+
+/// An erased account leaves nothing in the file's free pages (abuse case 157), nor does a table that a migration replaces.
+fn overwrite_what_goes(connection: &Connection) -> Result<()> {
+    connection.pragma_update(None, "secure_delete", true).map_err(sql)
+}
 
 fn prepare(connection: &Connection, options: Options) -> Result<()> {
     let set = |name: &str, value: &dyn rusqlite::ToSql| connection.pragma_update(None, name, value).map_err(sql);
@@ -156,8 +202,6 @@ fn prepare(connection: &Connection, options: Options) -> Result<()> {
     };
     set("synchronous", &synchronous)?;
     set("foreign_keys", &true)?;
-    // What was deleted is overwritten: an erased account leaves nothing in the file's free pages (abuse case 157).
-    set("secure_delete", &true)?;
     set("temp_store", &"MEMORY")?;
     set("cache_size", &CACHE)?;
     set("wal_autocheckpoint", &CHECKPOINT_PAGES)?;

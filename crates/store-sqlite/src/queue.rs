@@ -41,11 +41,20 @@ impl<T> Queue<T> {
 
     /// The same, giving back what is refused.
     pub(crate) fn offer(&self, item: T) -> std::result::Result<(), (T, Error)> {
+        self.push_within(self.bound, item)
+    }
+
+    /// The same without a bound.
+    pub(crate) fn push_anyway(&self, item: T) -> std::result::Result<(), (T, Error)> {
+        self.push_within(usize::MAX, item)
+    }
+
+    fn push_within(&self, bound: usize, item: T) -> std::result::Result<(), (T, Error)> {
         let mut state = self.state();
         if state.closed {
             return Err((item, Error::Closed));
         }
-        if state.items.len() >= self.bound {
+        if state.items.len() >= bound {
             return Err((item, Error::Overloaded));
         }
         state.items.push_back(item);

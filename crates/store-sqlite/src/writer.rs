@@ -5,7 +5,12 @@
 //!
 //! A write that fails is undone by its savepoint and costs the others nothing. When SQLite gives the whole transaction up
 //! (a full disk, an I/O error), everything in it is refused: nothing is acknowledged that is not there.
+//!
+//! Two kinds of writes are special. One on the path of a message has no savepoint, which costs as much as a statement: it fails
+//! before it has changed anything, or takes the transaction with it. One that goes in steps is a row of writes, each queued
+//! behind what was queued meanwhile, so that a long work delays nobody.
 
+use crate::desk::Desk;
 use crate::errors::{Refusal, sql};
 use crate::lock::Lock;
 use crate::queue::Queue;
@@ -34,36 +39,121 @@ pub(crate) enum Message {
 /// One write, before and after its run.
 pub(crate) trait Write: Send {
     /// Runs it within the open transaction and keeps the result.
-    fn run(&mut self, connection: &Connection);
+    fn run(&mut self, desk: &Desk);
     /// What went wrong in the run.
     fn complaint(&self) -> Option<String>;
+    /// Whether it left something half done, so that the transaction must not be committed.
+    fn spoilt(&self) -> bool;
     /// Tells the caller: the kept result, or the refusal when the transaction is not there.
     fn settle(self: Box<Self>, refusal: Option<&Refusal>);
+    /// Tells the caller that it will not go on.
+    fn refuse(self: Box<Self>, error: Error);
+}
+
+/// How a write is undone when it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guard {
+    /// By itself.
+    Savepoint,
+    /// There is nothing to undo when it fails with `NotFound` or `Conflict`; any other failure takes the transaction with it.
+    Transaction,
 }
 
 struct Job<T, W> {
     work: Option<W>,
+    guard: Guard,
     result: Option<Result<T>>,
     caller: oneshot::Sender<Result<T>>,
 }
 
-impl<T: Send, W: FnOnce(&Connection) -> Result<T> + Send> Write for Job<T, W> {
-    fn run(&mut self, connection: &Connection) {
-        self.result = self.work.take().map(|work| within_savepoint(connection, work));
+impl<T: Send, W: FnOnce(&Desk) -> Result<T> + Send> Write for Job<T, W> {
+    fn run(&mut self, desk: &Desk) {
+        self.result = self.work.take().map(|work| match self.guard {
+            Guard::Savepoint => within_savepoint(desk, work),
+            Guard::Transaction => work(desk),
+        });
     }
 
     fn complaint(&self) -> Option<String> {
-        self.result.as_ref().and_then(|result| result.as_ref().err()).map(Error::to_string)
+        complaint(self.result.as_ref())
+    }
+
+    fn spoilt(&self) -> bool {
+        let harmless = |error: &Error| matches!(error, Error::NotFound | Error::Conflict);
+        self.guard == Guard::Transaction
+            && self.result.as_ref().and_then(|result| result.as_ref().err()).is_some_and(|error| !harmless(error))
     }
 
     fn settle(self: Box<Self>, refusal: Option<&Refusal>) {
-        let result = match (refusal, self.result) {
-            (Some(refusal), _) => Err(refusal.error()),
-            (None, Some(result)) => result,
-            (None, None) => Err(Error::Closed),
-        };
         // Nobody waits when the caller has gone; the write is done all the same.
-        let _ = self.caller.send(result);
+        let _ = self.caller.send(outcome(self.result, refusal));
+    }
+
+    fn refuse(self: Box<Self>, error: Error) {
+        let _ = self.caller.send(Err(error));
+    }
+}
+
+/// Where a work in steps is after one of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step<T> {
+    /// It is done.
+    Done(T),
+    /// There is more.
+    More,
+}
+
+struct Steps<T, W> {
+    work: W,
+    result: Option<Result<Step<T>>>,
+    caller: oneshot::Sender<Result<T>>,
+    queue: Arc<Queue<Message>>,
+    counts: Arc<Counts>,
+}
+
+impl<T: Send + 'static, W: FnMut(&Desk) -> Result<Step<T>> + Send + 'static> Write for Steps<T, W> {
+    fn run(&mut self, desk: &Desk) {
+        self.result = Some(within_savepoint(desk, &mut self.work));
+    }
+
+    fn complaint(&self) -> Option<String> {
+        complaint(self.result.as_ref())
+    }
+
+    fn spoilt(&self) -> bool {
+        false
+    }
+
+    fn settle(mut self: Box<Self>, refusal: Option<&Refusal>) {
+        match outcome(self.result.take(), refusal) {
+            Ok(Step::Done(result)) => drop(self.caller.send(Ok(result))),
+            Err(error) => drop(self.caller.send(Err(error))),
+            Ok(Step::More) => {
+                let (queue, counts) = (Arc::clone(&self.queue), Arc::clone(&self.counts));
+                counts.unsettled.fetch_add(1, Ordering::AcqRel);
+                // Past the bound too: it had its place before.
+                if let Err((Message::Write(steps), error)) = queue.push_anyway(Message::Write(self)) {
+                    counts.unsettled.fetch_sub(1, Ordering::AcqRel);
+                    steps.refuse(error);
+                }
+            }
+        }
+    }
+
+    fn refuse(self: Box<Self>, error: Error) {
+        let _ = self.caller.send(Err(error));
+    }
+}
+
+fn complaint<T>(result: Option<&Result<T>>) -> Option<String> {
+    result.and_then(|result| result.as_ref().err()).map(Error::to_string)
+}
+
+fn outcome<T>(result: Option<Result<T>>, refusal: Option<&Refusal>) -> Result<T> {
+    match (refusal, result) {
+        (Some(refusal), _) => Err(refusal.error()),
+        (None, Some(result)) => result,
+        (None, None) => Err(Error::Closed),
     }
 }
 
@@ -88,7 +178,8 @@ impl Writer {
         let queue = Arc::new(Queue::new(queue.max(1)));
         let counts = Arc::new(Counts::default());
         let (end, ended) = watch::channel(false);
-        let thread = Thread { connection, counts: Arc::clone(&counts), readers, failures: 0, broken: None };
+        let desk = Desk::new(connection);
+        let thread = Thread { desk, counts: Arc::clone(&counts), readers, failures: 0, broken: None };
         let messages = Arc::clone(&queue);
         std::thread::Builder::new()
             .name("store-writer".into())
@@ -117,11 +208,26 @@ impl Writer {
     /// Queues a write before it returns, so that writes are applied in the order of the calls.
     pub(crate) fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+        guard: Guard,
+        work: impl FnOnce(&Desk) -> Result<T> + Send + 'static,
     ) -> Pending<T> {
         let (caller, answer) = oneshot::channel();
+        self.push(Box::new(Job { work: Some(work), guard, result: None, caller }), answer)
+    }
+
+    /// Queues a work in steps: its first one before it returns, each other one when the one before is committed.
+    pub(crate) fn steps<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&Desk) -> Result<Step<T>> + Send + 'static,
+    ) -> Pending<T> {
+        let (caller, answer) = oneshot::channel();
+        let (queue, counts) = (Arc::clone(&self.queue), Arc::clone(&self.counts));
+        self.push(Box::new(Steps { work, result: None, caller, queue, counts }), answer)
+    }
+
+    fn push<T: Send + 'static>(&self, write: Box<dyn Write>, answer: oneshot::Receiver<Result<T>>) -> Pending<T> {
         self.counts.unsettled.fetch_add(1, Ordering::AcqRel);
-        match self.queue.push(Message::Write(Box::new(Job { work: Some(work), result: None, caller }))) {
+        match self.queue.push(Message::Write(write)) {
             Ok(()) => Box::pin(async move { answer.await.unwrap_or(Err(Error::Closed)) }),
             Err(refused) => {
                 self.counts.unsettled.fetch_sub(1, Ordering::AcqRel);
@@ -153,17 +259,18 @@ impl Drop for Writer {
     }
 }
 
-fn within_savepoint<T>(connection: &Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-    execute(connection, "SAVEPOINT one")?;
-    let result = work(connection);
+fn within_savepoint<T>(desk: &Desk, work: impl FnOnce(&Desk) -> Result<T>) -> Result<T> {
+    execute(desk, "SAVEPOINT one")?;
+    let result = work(desk);
     // SQLite takes back the whole transaction, savepoints and all, when the disk is full: `Thread::group` sees to that.
-    if connection.is_autocommit() {
+    if desk.is_autocommit() {
         return result;
     }
     if result.is_err() {
-        execute(connection, "ROLLBACK TO one")?;
+        desk.forget();
+        execute(desk, "ROLLBACK TO one")?;
     }
-    execute(connection, "RELEASE one")?;
+    execute(desk, "RELEASE one")?;
     result
 }
 
@@ -176,7 +283,7 @@ fn execute_raw(connection: &Connection, statement: &str) -> rusqlite::Result<()>
 }
 
 struct Thread {
-    connection: Connection,
+    desk: Desk,
     counts: Arc<Counts>,
     readers: Readers,
     /// Groups refused since the last commit.
@@ -195,10 +302,10 @@ impl Thread {
         }
         self.readers.close();
         // What these cannot do is done at the next start.
-        if let Err(source) = self.connection.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);") {
+        if let Err(source) = self.desk.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);") {
             debug!(event = "store.close_checkpoint", %source, "the log of writes was not folded in");
         }
-        if let Err((_, source)) = self.connection.close() {
+        if let Err(source) = self.desk.close() {
             warn!(event = "store.close_failed", %source, "the database did not close cleanly");
         }
     }
@@ -254,7 +361,7 @@ impl Thread {
             group.extend(waiting.drain(..));
             return Err(broken.clone());
         }
-        if let Err(failed) = execute_raw(&self.connection, "BEGIN IMMEDIATE") {
+        if let Err(failed) = execute_raw(&self.desk, "BEGIN IMMEDIATE") {
             group.extend(waiting.drain(..));
             return Err(Refusal::new(&failed));
         }
@@ -262,30 +369,26 @@ impl Thread {
         while let Some(mut message) = waiting.pop_front() {
             let mut complaint = None;
             if let Message::Write(write) = &mut message {
-                write.run(&self.connection);
-                // The transaction has gone: SQLite rolls it back by itself when there is no room.
-                complaint = self.connection.is_autocommit().then(|| write.complaint());
+                write.run(&self.desk);
+                // The transaction has gone (SQLite rolls it back by itself when there is no room), or has to go.
+                complaint = (self.desk.is_autocommit() || write.spoilt()).then(|| write.complaint());
             }
             group.push(message);
             if let Some(complaint) = complaint {
+                self.roll_back();
                 return Err(Refusal::given_up(complaint));
             }
             if begun.elapsed() > GROUP_TIME {
                 break;
             }
         }
-        match execute_raw(&self.connection, "COMMIT") {
+        match execute_raw(&self.desk, "COMMIT") {
             Ok(()) => {
                 self.counts.commits.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }
             Err(failed) => {
-                if !self.connection.is_autocommit() {
-                    let undone = execute_raw(&self.connection, "ROLLBACK");
-                    if let Err(source) = undone {
-                        error!(event = "store.rollback_failed", %source, "a failed transaction was not rolled back");
-                    }
-                }
+                self.roll_back();
                 let refusal = Refusal::new(&failed);
                 if refusal.is_final() {
                     error!(event = "store.sync_failed", source = %failed, "the disk did not sync: nothing more is written");
@@ -293,6 +396,15 @@ impl Thread {
                 }
                 Err(refusal)
             }
+        }
+    }
+
+    fn roll_back(&self) {
+        self.desk.forget();
+        if !self.desk.is_autocommit()
+            && let Err(source) = execute_raw(&self.desk, "ROLLBACK")
+        {
+            error!(event = "store.rollback_failed", %source, "a failed transaction was not rolled back");
         }
     }
 }
@@ -313,12 +425,18 @@ mod tests {
         let failure = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None);
         let refusal = Refusal::new(&failure);
         assert!(refusal.is_final());
+        let desk = Desk::new(connection);
         let mut thread =
-            Thread { connection, counts: Arc::new(Counts::default()), readers, failures: 0, broken: Some(refusal) };
+            Thread { desk, counts: Arc::new(Counts::default()), readers, failures: 0, broken: Some(refusal) };
         let (caller, answer) = oneshot::channel();
-        let work = |connection: &Connection| connection.execute("INSERT INTO t VALUES (1)", []).map_err(sql);
+        let work = |desk: &Desk| desk.execute("INSERT INTO t VALUES (1)", []).map_err(sql);
         thread.counts.unsettled.fetch_add(1, Ordering::AcqRel);
-        let mut waiting = VecDeque::from([Message::Write(Box::new(Job { work: Some(work), result: None, caller }))]);
+        let mut waiting = VecDeque::from([Message::Write(Box::new(Job {
+            work: Some(work),
+            guard: Guard::Savepoint,
+            result: None,
+            caller,
+        }))]);
         thread.group(&mut waiting);
         assert!(matches!(answer.await, Ok(Err(Error::Full(_)))));
         let count = thread.readers.read(|connection| {

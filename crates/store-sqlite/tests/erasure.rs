@@ -93,7 +93,7 @@ async fn abuse_157_an_erased_account_leaves_its_tombstone_and_no_other_byte() {
     store.close().await.unwrap();
     // The scan finds what is there: it is no scan that cannot fail.
     let connection = Connection::open(&path).unwrap();
-    for table in ["accounts", "credentials", "roster", "roster_removed", "offline", "documents"] {
+    for table in ["accounts", "credentials", "roster", "roster_removed", "spool", "documents"] {
         assert!(mentions(&connection, table) > 0, "{table}");
     }
     connection.close().unwrap();

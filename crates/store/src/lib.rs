@@ -47,7 +47,22 @@ use std::pin::Pin;
 pub type Pending<T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'static>>;
 
 /// A whole store.
-pub trait Store: Accounts + Rosters + Offline + AccountXml + Secrets + Send + Sync + 'static {
+pub trait Store:
+    Accounts
+    + Rosters
+    + Archives
+    + Offline
+    + Sessions
+    + Outgoing
+    + AccountXml
+    + BlockLists
+    + PushRegistrations
+    + Devices
+    + Secrets
+    + Send
+    + Sync
+    + 'static
+{
     /// Finishes what is queued and closes; later calls fail with [`Error::Closed`].
     fn close(&self) -> Pending<()>;
     /// A line for `status`: engine, version, path, size in bytes, queue length.

@@ -1,0 +1,234 @@
+//! Archives: what is written on the path of a message, and the marks by which messages are known.
+//!
+//! What a write costs is the pages it touches. A row of the archive touches one of its account's (the key, which has all that
+//! is looked for) and the end of a table that all accounts share (the stanza). With whom it was is found by *hours of talk*: one
+//! row for each 70 minutes in which the account exchanged messages with the partner, so that a page of a conversation reads the
+//! account's key in those hours only, and no second key is written with each message.
+
+mod page;
+mod removal;
+mod search;
+
+pub(crate) use removal::unfinished;
+
+use crate::accounts::{alive, signed, unsigned};
+use crate::desk::Desk;
+use crate::errors::sql;
+use crate::open::SqliteStore;
+use crate::spool;
+use rusqlite::{Connection, OptionalExtension, params};
+use std::cmp::Reverse;
+use stonechat_jid::BareJid;
+use stonechat_store::{
+    AccountId, ArchiveFilter, ArchiveId, ArchivePage, ArchivePosition, ArchiveRow, Archives, Half, Mark, Pending,
+    Recorded, Reference, Repeatable, Result, Words,
+};
+
+/// Bits of an id below the number of its hours: 2²² milliseconds are 70 minutes.
+const HOURS_BITS: u32 = 43;
+
+/// Messages of the account among which a reference is looked for.
+const REFERENCES: i64 = 50_000;
+
+pub(crate) const BOUNDS: &str = "SELECT (SELECT min(id) FROM archive WHERE account = ?1), \
+    (SELECT max(id) FROM archive WHERE account = ?1)";
+pub(crate) const ARCHIVED_MARKS: &str = "SELECT id, reference FROM \
+    (SELECT id, reference, repeatable FROM archive WHERE account = ?1 ORDER BY id DESC LIMIT ?2) WHERE repeatable != 0";
+pub(crate) const OTHER_MARKS: &str = "SELECT at, reference FROM marks WHERE account = ?1 ORDER BY at DESC LIMIT ?2";
+/// The inner query has a limit, so the outer one is not drawn into it: no more than that is looked at.
+pub(crate) const BY_REFERENCE: &str = "SELECT id, body FROM \
+    (SELECT a.id, a.body, a.reference, a.talk, t.number FROM talks t \
+     CROSS JOIN archive a ON a.account = t.account AND a.id BETWEEN t.hours << 43 AND (t.hours << 43) | 8796093022207 \
+     WHERE t.account = ?1 AND t.partner = ?2 ORDER BY t.hours DESC, a.id DESC LIMIT ?4) \
+    WHERE reference = ?3 AND talk = number LIMIT 1";
+pub(crate) const COPIES: &str =
+    "UPDATE spool SET stanza = ?3, size = ?4 WHERE account = ?1 AND archive = ?2 RETURNING 1";
+
+/// The hours of talk with a partner; written once for many messages.
+fn talk(desk: &Desk, account: AccountId, partner: &BareJid, hours: i64) -> Result<i64> {
+    if let Some(number) = desk.talk(account, partner, hours) {
+        return Ok(number);
+    }
+    let found: Option<i64> = desk
+        .prepare_cached("SELECT number FROM talks WHERE account = ?1 AND partner = ?2 AND hours = ?3")
+        .and_then(|mut statement| {
+            statement.query_row(params![account.0, partner.as_str(), hours], |row| row.get(0)).optional()
+        })
+        .map_err(sql)?;
+    let number = match found {
+        Some(number) => number,
+        None => desk
+            .prepare_cached("INSERT INTO talks (account, partner, hours) VALUES (?1, ?2, ?3)")
+            .and_then(|mut statement| statement.insert(params![account.0, partner.as_str(), hours]))
+            .map_err(sql)?,
+    };
+    desk.remember_talk(account, partner.clone(), hours, number);
+    Ok(number)
+}
+
+fn archive(desk: &Desk, account: AccountId, row: &ArchiveRow) -> Result<()> {
+    let id = row.id.0.cast_signed();
+    let talk = talk(desk, account, &row.with.to_bare(), id >> HOURS_BITS)?;
+    let body = desk.body()?;
+    let repeatable = row.mark.is_some_and(|mark| mark.repeatable == Repeatable::Recognised);
+    // First, because an id that is taken is refused here: hours without a message do no harm.
+    desk.prepare_cached(
+        "INSERT INTO archive (account, id, talk, reference, repeatable, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )
+    .and_then(|mut statement| {
+        statement.execute(params![account.0, id, talk, row.mark.map(|mark| mark.reference.0), repeatable, body])
+    })
+    .map_err(sql)?;
+    desk.prepare_cached("INSERT INTO bodies (number, resource, stanza) VALUES (?1, ?2, ?3)")
+        .and_then(|mut statement| statement.execute(params![body, row.with.resource(), row.stanza]))
+        .map(|_| ())
+        .map_err(sql)
+}
+
+fn mark(desk: &Desk, account: AccountId, mark: Mark, at: u64) -> Result<()> {
+    if mark.repeatable == Repeatable::No {
+        return Ok(());
+    }
+    desk.prepare_cached("INSERT INTO marks (account, at, reference) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING")
+        .and_then(|mut statement| statement.execute(params![account.0, signed(at), mark.reference.0]))
+        .map(|_| ())
+        .map_err(sql)
+}
+
+/// An error that undoes nothing comes before the first change.
+fn record(desk: &Desk, account: AccountId, half: &Half, limits: (u64, u64)) -> Result<Recorded> {
+    desk.knows(account)?;
+    if let Some(row) = &half.archive {
+        archive(desk, account, row)?;
+    }
+    if let Some(unarchived) = half.mark {
+        mark(desk, account, unarchived, half.at)?;
+    }
+    if let Some((session, count)) = half.counted {
+        spool::count(desk, account, session, count, half.at)?;
+    }
+    let spool = spool::append(desk, account, &half.spool, limits)?;
+    let outgoing = half.outgoing.as_ref().map(|row| spool::send(desk, account, row)).transpose()?;
+    Ok(Recorded { spool, outgoing })
+}
+
+fn recent_marks(connection: &Connection, account: AccountId, limit: usize) -> Result<Vec<Reference>> {
+    let mut marks: Vec<(u64, Reference)> = Vec::new();
+    for (statement, archived) in [(ARCHIVED_MARKS, true), (OTHER_MARKS, false)] {
+        let mut statement = connection.prepare_cached(statement).map_err(sql)?;
+        let mut rows = statement.query(params![account.0, signed(limit as u64)]).map_err(sql)?;
+        while let Some(row) = rows.next().map_err(sql)? {
+            let at = unsigned(row.get(0).map_err(sql)?);
+            let at = if archived { ArchiveId(at).millis() } else { at };
+            marks.push((at, Reference(row.get(1).map_err(sql)?)));
+        }
+    }
+    marks.sort_by_key(|(at, _)| Reverse(*at));
+    marks.truncate(limit);
+    Ok(marks.into_iter().map(|(_, reference)| reference).collect())
+}
+
+fn replace(
+    desk: &Desk,
+    account: AccountId,
+    with: &BareJid,
+    reference: Reference,
+    stanza: &[u8],
+) -> Result<Option<ArchiveId>> {
+    desk.knows(account)?;
+    let found: Option<(i64, i64)> = desk
+        .prepare_cached(BY_REFERENCE)
+        .and_then(|mut statement| {
+            statement
+                .query_row(params![account.0, with.as_str(), reference.0, REFERENCES], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })
+                .optional()
+        })
+        .map_err(sql)?;
+    let Some((id, body)) = found else { return Ok(None) };
+    desk.prepare_cached("UPDATE bodies SET stanza = ?2 WHERE number = ?1")
+        .and_then(|mut statement| statement.execute(params![body, stanza]))
+        .map_err(sql)?;
+    search::forget(desk, account, id)?;
+    let copies = desk
+        .prepare_cached(COPIES)
+        .and_then(|mut statement| {
+            let size = signed(stanza.len() as u64);
+            let mut rows = statement.query(params![account.0, id, stanza, size])?;
+            let mut copies = 0_usize;
+            while rows.next()?.is_some() {
+                copies = copies.saturating_add(1);
+            }
+            Ok(copies)
+        })
+        .map_err(sql)?;
+    if copies > 0 {
+        // They are of another size now.
+        desk.forget_account(account);
+    }
+    Ok(Some(ArchiveId(id.cast_unsigned())))
+}
+
+impl Archives for SqliteStore {
+    fn record(&self, account: AccountId, half: Half, limits: (u64, u64)) -> Pending<Recorded> {
+        self.write_unguarded(move |desk| record(desk, account, &half, limits))
+    }
+
+    fn archive_page(
+        &self,
+        account: AccountId,
+        filter: ArchiveFilter,
+        position: ArchivePosition,
+        limit: usize,
+        words: Words,
+    ) -> Pending<ArchivePage> {
+        self.look_up(account, filter, words, move |connection, filter| {
+            page::page(connection, account, filter, position, limit)
+        })
+    }
+
+    fn count_archive(&self, account: AccountId, filter: ArchiveFilter, words: Words) -> Pending<u64> {
+        self.look_up(account, filter, words, move |connection, filter| page::count(connection, account, filter))
+    }
+
+    fn archive_bounds(&self, account: AccountId) -> Pending<Option<(ArchiveId, ArchiveId)>> {
+        self.read(move |connection| {
+            if !alive(connection, account)? {
+                return Ok(None);
+            }
+            let bounds: (Option<i64>, Option<i64>) = connection
+                .prepare_cached(BOUNDS)
+                .and_then(|mut statement| statement.query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?))))
+                .map_err(sql)?;
+            let id = |id: i64| ArchiveId(id.cast_unsigned());
+            Ok(bounds.0.zip(bounds.1).map(|(first, last)| (id(first), id(last))))
+        })
+    }
+
+    fn recent_marks(&self, account: AccountId, limit: usize) -> Pending<Vec<Reference>> {
+        self.read(
+            move |connection| {
+                if alive(connection, account)? { recent_marks(connection, account, limit) } else { Ok(Vec::new()) }
+            },
+        )
+    }
+
+    fn replace_archived(
+        &self,
+        account: AccountId,
+        with: BareJid,
+        reference: Reference,
+        stanza: Vec<u8>,
+    ) -> Pending<Option<ArchiveId>> {
+        self.write(move |desk| replace(desk, account, &with, reference, &stanza))
+    }
+
+    fn expire_archive(&self, before: ArchiveId, limit: usize) -> Pending<u64> {
+        self.expire_rows(before, limit)
+    }
+
+    fn expire_marks(&self, before: u64, limit: usize) -> Pending<u64> {
+        self.write(move |desk| removal::expire_marks(desk, before, limit))
+    }
+}

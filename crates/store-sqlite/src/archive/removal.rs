@@ -1,0 +1,191 @@
+//! What leaves an archive: by its age, or with its account. In steps, and by keys only.
+
+use super::search;
+use crate::accounts::signed;
+use crate::desk::Desk;
+use crate::errors::sql;
+use crate::open::SqliteStore;
+use crate::writer::Step;
+use rusqlite::{Connection, params};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use stonechat_store::{AccountId, ArchiveId, Pending, Result};
+
+/// What one step may do: a row costs one, its words cost as much as [`WORDS`] rows.
+const STEP: usize = 256;
+const WORDS: usize = 7;
+
+/// Of accounts from one on, and of those before it.
+pub(super) const EXPIRED: [&str; 2] = [
+    "SELECT a.account, a.id FROM accounts o CROSS JOIN archive a ON a.account = o.id AND a.id < ?1 \
+     WHERE o.id >= ?2 LIMIT ?3",
+    "SELECT a.account, a.id FROM accounts o CROSS JOIN archive a ON a.account = o.id AND a.id < ?1 \
+     WHERE o.id < ?2 LIMIT ?3",
+];
+pub(super) const SILENT: &str = "DELETE FROM talks WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM archive a \
+    WHERE a.account = talks.account AND a.id BETWEEN talks.hours << 43 AND (talks.hours << 43) | 8796093022207 \
+    AND a.talk = talks.number)";
+const NEXT: &str = "SELECT id FROM archive WHERE account = ?1 ORDER BY id LIMIT ?2";
+/// What goes with an account beside its archive; the rest goes by foreign keys.
+const REST: [&str; 4] = [
+    "DELETE FROM spool WHERE id IN (SELECT id FROM spool WHERE account = ?1 LIMIT ?2)",
+    "DELETE FROM outgoing WHERE id IN (SELECT id FROM outgoing WHERE account = ?1 LIMIT ?2)",
+    "DELETE FROM talks WHERE number IN (SELECT number FROM talks WHERE account = ?1 LIMIT ?2)",
+    "DELETE FROM marks WHERE (account, at, reference) IN \
+     (SELECT account, at, reference FROM marks WHERE account = ?1 LIMIT ?2)",
+];
+
+/// Removes one message. What it cost; 0 when it was not there.
+fn remove(desk: &Desk, account: AccountId, id: i64, talks: &mut BTreeSet<i64>) -> Result<usize> {
+    let found: Option<(i64, i64)> = desk
+        .prepare_cached("DELETE FROM archive WHERE account = ?1 AND id = ?2 RETURNING talk, body")
+        .and_then(|mut statement| {
+            let mut rows = statement.query(params![account.0, id])?;
+            let found = rows.next()?.map(|row| Ok((row.get(0)?, row.get(1)?))).transpose();
+            // To its end, or it is not done.
+            while rows.next()?.is_some() {}
+            found
+        })
+        .map_err(sql)?;
+    let Some((talk, body)) = found else { return Ok(0) };
+    talks.insert(talk);
+    desk.prepare_cached("DELETE FROM bodies WHERE number = ?1")
+        .and_then(|mut statement| statement.execute([body]))
+        .map_err(sql)?;
+    Ok(if search::forget(desk, account, id)? { WORDS.saturating_add(1) } else { 1 })
+}
+
+/// Forgets hours in which nothing is left.
+fn forget_silent(desk: &Desk, talks: &BTreeSet<i64>) -> Result<()> {
+    for talk in talks {
+        desk.prepare_cached(SILENT).and_then(|mut statement| statement.execute([talk])).map_err(sql)?;
+    }
+    desk.forget_talks();
+    Ok(())
+}
+
+impl SqliteStore {
+    pub(super) fn expire_rows(&self, before: ArchiveId, limit: usize) -> Pending<u64> {
+        let (writer, place) = (Arc::clone(self.writer()), Arc::clone(self.expiry()));
+        // Looked for by a reader: it is a look at each account. Begun where the last one ended.
+        let begun = self.read(move |connection| {
+            let from = place.load(Ordering::Relaxed);
+            let mut rows = Vec::new();
+            for statement in EXPIRED {
+                expired(connection, statement, before, from, limit, &mut rows)?;
+            }
+            place.store(rows.last().map_or(0, |(account, _)| account.0), Ordering::Relaxed);
+            // The writing begins here, whether somebody waits or not.
+            let mut rows = rows.into_iter().peekable();
+            let mut gone = 0_u64;
+            Ok(writer.steps(move |desk| {
+                let mut cost = 0_usize;
+                let mut talks = BTreeSet::new();
+                while cost < STEP
+                    && let Some((account, id)) = rows.next()
+                {
+                    let removed = remove(desk, account, id, &mut talks)?;
+                    gone = gone.saturating_add(u64::from(removed > 0));
+                    cost = cost.saturating_add(removed.max(1));
+                }
+                forget_silent(desk, &talks)?;
+                Ok(if rows.peek().is_none() { Step::Done(gone) } else { Step::More })
+            }))
+        });
+        Box::pin(async { begun.await?.await })
+    }
+
+    /// Empties the larger tables of an account that is no more.
+    pub(crate) fn erase(&self, account: AccountId) -> Pending<()> {
+        self.write_in_steps(move |desk| erase(desk, account))
+    }
+}
+
+fn expired(
+    connection: &Connection,
+    statement: &str,
+    before: ArchiveId,
+    from: i64,
+    limit: usize,
+    rows: &mut Vec<(AccountId, i64)>,
+) -> Result<()> {
+    let left = limit.saturating_sub(rows.len());
+    let mut statement = connection.prepare_cached(statement).map_err(sql)?;
+    let found = statement
+        .query_map(params![before.0.cast_signed(), from, signed(left as u64)], |row| {
+            Ok((AccountId(row.get(0)?), row.get(1)?))
+        })
+        .map_err(sql)?;
+    for row in found {
+        rows.push(row.map_err(sql)?);
+    }
+    Ok(())
+}
+
+fn erase(desk: &Desk, account: AccountId) -> Result<Step<()>> {
+    let wanted: bool = desk
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM erasures WHERE account = ?1)")
+        .and_then(|mut statement| statement.query_row([account.0], |row| row.get(0)))
+        .map_err(sql)?;
+    if !wanted {
+        // The deletion of the account failed.
+        return Ok(Step::Done(()));
+    }
+    let mut statement = desk.prepare_cached(NEXT).map_err(sql)?;
+    let rows = statement.query_map(params![account.0, signed(STEP as u64)], |row| row.get(0)).map_err(sql)?;
+    let rows: Vec<i64> = rows.collect::<rusqlite::Result<_>>().map_err(sql)?;
+    let mut cost = 0_usize;
+    for id in rows {
+        if cost >= STEP {
+            return Ok(Step::More);
+        }
+        // Its hours go as a whole, later.
+        cost = cost.saturating_add(remove(desk, account, id, &mut BTreeSet::new())?);
+    }
+    for statement in REST {
+        if cost >= STEP {
+            return Ok(Step::More);
+        }
+        let room = signed(STEP.saturating_sub(cost) as u64);
+        let removed = desk
+            .prepare_cached(statement)
+            .and_then(|mut statement| statement.execute(params![account.0, room]))
+            .map_err(sql)?;
+        cost = cost.saturating_add(removed);
+    }
+    if cost >= STEP {
+        return Ok(Step::More);
+    }
+    for statement in ["DELETE FROM searches WHERE account = ?1", "DELETE FROM erasures WHERE account = ?1"] {
+        desk.prepare_cached(statement).and_then(|mut statement| statement.execute([account.0])).map_err(sql)?;
+    }
+    desk.forget_talks();
+    Ok(Step::Done(()))
+}
+
+pub(super) const OLD_MARKS: &str = "DELETE FROM marks WHERE (account, at, reference) IN \
+    (SELECT account, at, reference FROM marks WHERE at < ?1 ORDER BY at LIMIT ?2)";
+/// Counts are as many as there are sessions that send: looked through.
+const OLD_COUNTS: &str = "DELETE FROM counted WHERE (account, session) IN \
+    (SELECT account, session FROM counted WHERE at < ?1 LIMIT ?2)";
+
+pub(super) fn expire_marks(desk: &Desk, before: u64, limit: usize) -> Result<u64> {
+    let mut gone = 0_usize;
+    for statement in [OLD_MARKS, OLD_COUNTS] {
+        let left = signed(limit.saturating_sub(gone) as u64);
+        let removed = desk
+            .prepare_cached(statement)
+            .and_then(|mut statement| statement.execute(params![signed(before), left]))
+            .map_err(sql)?;
+        gone = gone.saturating_add(removed);
+    }
+    Ok(gone as u64)
+}
+
+/// Accounts whose erasure was interrupted.
+pub(crate) fn unfinished(connection: &Connection) -> Result<Vec<AccountId>> {
+    let mut statement = connection.prepare("SELECT account FROM erasures").map_err(sql)?;
+    let rows = statement.query_map([], |row| row.get(0).map(AccountId)).map_err(sql)?;
+    rows.collect::<rusqlite::Result<_>>().map_err(sql)
+}

@@ -1,0 +1,321 @@
+//! The spool, seen by those who come first and by sessions; counts, saved sessions, and what is on its way out.
+//!
+//! One index finds it all: by account, holder and number. What is nobody's has no holder, and its own id for a number.
+
+use crate::accounts::{alive, signed, unsigned};
+use crate::desk::{Desk, Held};
+use crate::errors::sql;
+use crate::open::SqliteStore;
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use stonechat_jid::{BareJid, Domain};
+use stonechat_store::{
+    AccountId, ArchiveId, Archives, Half, Holder, Offline, OfflineId, OfflineMessage, OfflineStored, Others, Outgoing,
+    OutgoingId, OutgoingMessage, OutgoingRow, Pending, Result, SavedSession, Sessions, SmId, SpoolRow,
+};
+
+pub(crate) const OF_ANYBODY: &str = "SELECT id, at, stanza, archive FROM spool \
+    WHERE account = ?1 AND session IS NULL AND number > ?2 ORDER BY number LIMIT ?3";
+pub(crate) const COUNT_OF_ANYBODY: &str = "SELECT count(*) FROM spool WHERE account = ?1 AND session IS NULL";
+pub(crate) const REMOVE_OF_ANYBODY: &str =
+    "DELETE FROM spool WHERE account = ?1 AND session IS NULL AND number <= ?2 RETURNING size";
+pub(crate) const ACKNOWLEDGE: &str =
+    "DELETE FROM spool WHERE account = ?1 AND session = ?2 AND number <= ?3 RETURNING size";
+pub(crate) const UP_TO: &str =
+    "SELECT id FROM spool WHERE account = ?1 AND session IS NULL AND number <= ?2 ORDER BY number";
+pub(crate) const GIVE: &str = "UPDATE spool SET session = ?2, number = ?3, others = 0 WHERE id = ?1";
+pub(crate) const DROP_SERVED: &str =
+    "DELETE FROM spool WHERE account = ?1 AND session = ?2 AND others != 0 RETURNING size";
+pub(crate) const RELEASE: &str =
+    "UPDATE spool SET session = NULL, number = id, others = 0 WHERE account = ?1 AND session = ?2";
+pub(crate) const HOLDERS: &str = "SELECT session FROM spool WHERE account = ?1 AND session IS NOT NULL \
+    GROUP BY session ORDER BY min(id)";
+
+/// Adds all rows or none.
+pub(crate) fn append(
+    desk: &Desk,
+    account: AccountId,
+    rows: &[SpoolRow],
+    limits: (u64, u64),
+) -> Result<Option<OfflineStored>> {
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    let mut held = desk.held(account)?;
+    held.messages = held.messages.saturating_add(rows.len() as u64);
+    held.bytes = rows.iter().fold(held.bytes, |sum, row| sum.saturating_add(row.stanza.len() as u64));
+    if held.messages > limits.0 || held.bytes > limits.1 {
+        return Ok(Some(OfflineStored::Full));
+    }
+    let mut first = None;
+    for row in rows {
+        let id = desk.number()?;
+        let (session, number, others) = match &row.holder {
+            Holder::Anybody => (None, id, false),
+            Holder::Session { id, number, others } => (Some(&id.0), signed(*number), *others == Others::Served),
+        };
+        desk.prepare_cached(
+            "INSERT INTO spool (id, account, session, number, others, at, archive, size, stanza) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )
+        .and_then(|mut statement| {
+            statement.execute(params![
+                id,
+                account.0,
+                session,
+                number,
+                others,
+                signed(row.at),
+                row.archive.map(|archive| archive.0.cast_signed()),
+                signed(row.stanza.len() as u64),
+                row.stanza
+            ])
+        })
+        .map_err(sql)?;
+        first.get_or_insert(OfflineId(id));
+    }
+    desk.set_held(account, held);
+    Ok(first.map(OfflineStored::Stored))
+}
+
+/// Notes the count of a session's stream.
+pub(crate) fn count(desk: &Desk, account: AccountId, session: SmId, count: u32, at: u64) -> Result<()> {
+    desk.prepare_cached(
+        "INSERT INTO counted (account, session, count, at) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (account, session) DO UPDATE SET count = excluded.count, at = excluded.at",
+    )
+    .and_then(|mut statement| statement.execute(params![account.0, session.0, count, signed(at)]))
+    .map(|_| ())
+    .map_err(sql)
+}
+
+/// Queues a message for another domain.
+pub(crate) fn send(desk: &Desk, account: AccountId, row: &OutgoingRow) -> Result<OutgoingId> {
+    let id = desk.number()?;
+    desk.prepare_cached("INSERT INTO outgoing (id, account, at, remote, stanza) VALUES (?1, ?2, ?3, ?4, ?5)")
+        .and_then(|mut statement| {
+            statement.execute(params![id, account.0, signed(row.at), row.remote.as_str(), row.stanza])
+        })
+        .map_err(sql)?;
+    Ok(OutgoingId(id))
+}
+
+/// Runs a deletion that tells the size of each row that went.
+fn remove(desk: &Desk, account: AccountId, statement: &str, values: impl rusqlite::Params) -> Result<()> {
+    let mut statement = desk.prepare_cached(statement).map_err(sql)?;
+    let mut rows = statement.query(values).map_err(sql)?;
+    let mut gone = Held::default();
+    while let Some(row) = rows.next().map_err(sql)? {
+        gone.messages = gone.messages.saturating_add(1);
+        gone.bytes = gone.bytes.saturating_add(unsigned(row.get(0).map_err(sql)?));
+    }
+    desk.gone(account, gone);
+    Ok(())
+}
+
+fn message(row: &Row<'_>) -> rusqlite::Result<OfflineMessage> {
+    let archive: Option<i64> = row.get(3)?;
+    Ok(OfflineMessage {
+        id: OfflineId(row.get(0)?),
+        at: unsigned(row.get(1)?),
+        stanza: row.get(2)?,
+        archive: archive.map(|id| ArchiveId(id.cast_unsigned())),
+    })
+}
+
+impl Offline for SqliteStore {
+    fn append_offline(
+        &self,
+        id: AccountId,
+        at: u64,
+        stanza: Vec<u8>,
+        max_messages: u64,
+        max_bytes: u64,
+    ) -> Pending<OfflineStored> {
+        let row = SpoolRow { at, stanza, archive: None, holder: Holder::Anybody };
+        let recorded = self.record(id, Half { at, spool: vec![row], ..Half::default() }, (max_messages, max_bytes));
+        Box::pin(async { Ok(recorded.await?.spool.unwrap_or(OfflineStored::Full)) })
+    }
+
+    fn offline(&self, id: AccountId, after: Option<OfflineId>, limit: usize) -> Pending<Vec<OfflineMessage>> {
+        self.read(move |connection| {
+            if !alive(connection, id)? {
+                return Ok(Vec::new());
+            }
+            let mut statement = connection.prepare_cached(OF_ANYBODY).map_err(sql)?;
+            let after = after.map_or(i64::MIN, |after| after.0);
+            let rows = statement.query_map(params![id.0, after, signed(limit as u64)], message).map_err(sql)?;
+            rows.collect::<rusqlite::Result<_>>().map_err(sql)
+        })
+    }
+
+    fn remove_offline(&self, id: AccountId, up_to: OfflineId) -> Pending<()> {
+        self.write(move |desk| remove(desk, id, REMOVE_OF_ANYBODY, params![id.0, up_to.0]))
+    }
+
+    fn count_offline(&self, id: AccountId) -> Pending<u64> {
+        self.read(move |connection| {
+            if !alive(connection, id)? {
+                return Ok(0);
+            }
+            connection
+                .prepare_cached(COUNT_OF_ANYBODY)
+                .and_then(|mut statement| statement.query_row([id.0], |row| row.get(0)))
+                .map(unsigned)
+                .map_err(sql)
+        })
+    }
+}
+
+fn saved(connection: &Connection, account: AccountId) -> Result<Vec<SavedSession>> {
+    let mut statement = connection
+        .prepare_cached("SELECT session, until, state FROM sessions WHERE account = ?1 ORDER BY number")
+        .map_err(sql)?;
+    let rows = statement
+        .query_map([account.0], |row| {
+            Ok(SavedSession { id: SmId(row.get(0)?), until: unsigned(row.get(1)?), state: row.get(2)? })
+        })
+        .map_err(sql)?;
+    rows.collect::<rusqlite::Result<_>>().map_err(sql)
+}
+
+fn forget_sessions(desk: &Desk, account: AccountId) -> Result<()> {
+    desk.prepare_cached("DELETE FROM sessions WHERE account = ?1")
+        .and_then(|mut statement| statement.execute([account.0]))
+        .map(|_| ())
+        .map_err(sql)
+}
+
+impl Sessions for SqliteStore {
+    fn save_sessions(&self, account: AccountId, sessions: Vec<SavedSession>) -> Pending<()> {
+        self.write(move |desk| {
+            desk.knows(account)?;
+            forget_sessions(desk, account)?;
+            for session in sessions {
+                desk.prepare_cached("INSERT INTO sessions (account, session, until, state) VALUES (?1, ?2, ?3, ?4)")
+                    .and_then(|mut statement| {
+                        statement.execute(params![account.0, session.id.0, signed(session.until), session.state])
+                    })
+                    .map_err(sql)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn take_sessions(&self, account: AccountId) -> Pending<Vec<SavedSession>> {
+        self.write(move |desk| {
+            let sessions = saved(desk, account)?;
+            forget_sessions(desk, account)?;
+            Ok(sessions)
+        })
+    }
+
+    fn accounts_with_sessions(&self) -> Pending<Vec<BareJid>> {
+        self.read(|connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT jid FROM accounts WHERE id IN (SELECT account FROM sessions)")
+                .map_err(sql)?;
+            let rows = statement.query_map([], |row| parsed(row, 0, BareJid::parse)).map_err(sql)?;
+            rows.collect::<rusqlite::Result<_>>().map_err(sql)
+        })
+    }
+
+    fn committed_count(&self, account: AccountId, id: SmId) -> Pending<Option<u32>> {
+        self.read(move |connection| {
+            connection
+                .prepare_cached("SELECT count FROM counted WHERE account = ?1 AND session = ?2")
+                .and_then(|mut statement| statement.query_row(params![account.0, id.0], |row| row.get(0)).optional())
+                .map_err(sql)
+        })
+    }
+
+    fn spool_holders(&self, account: AccountId) -> Pending<Vec<SmId>> {
+        self.read(move |connection| {
+            if !alive(connection, account)? {
+                return Ok(Vec::new());
+            }
+            let mut statement = connection.prepare_cached(HOLDERS).map_err(sql)?;
+            let rows = statement.query_map([account.0], |row| row.get(0).map(SmId)).map_err(sql)?;
+            rows.collect::<rusqlite::Result<_>>().map_err(sql)
+        })
+    }
+
+    fn acknowledge_spool(&self, account: AccountId, id: SmId, number: u64) -> Pending<()> {
+        self.write(move |desk| remove(desk, account, ACKNOWLEDGE, params![account.0, id.0, signed(number)]))
+    }
+
+    fn give_spool(&self, account: AccountId, up_to: OfflineId, id: SmId, number: u64) -> Pending<()> {
+        self.write(move |desk| {
+            desk.knows(account)?;
+            let mut statement = desk.prepare_cached(UP_TO).map_err(sql)?;
+            let rows = statement.query_map(params![account.0, up_to.0], |row| row.get(0)).map_err(sql)?;
+            let rows = rows.collect::<rusqlite::Result<Vec<i64>>>().map_err(sql)?;
+            for (number, row) in (number..).zip(rows) {
+                desk.prepare_cached(GIVE)
+                    .and_then(|mut statement| statement.execute(params![row, id.0, signed(number)]))
+                    .map_err(sql)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn release_spool(&self, account: AccountId, id: SmId, keep: Others) -> Pending<()> {
+        self.write(move |desk| {
+            if keep == Others::None {
+                remove(desk, account, DROP_SERVED, params![account.0, id.0])?;
+            }
+            for statement in [RELEASE, "DELETE FROM counted WHERE account = ?1 AND session = ?2"] {
+                desk.prepare_cached(statement)
+                    .and_then(|mut statement| statement.execute(params![account.0, id.0]))
+                    .map_err(sql)?;
+            }
+            Ok(())
+        })
+    }
+}
+
+/// A text of ours, as the address it was.
+pub(crate) fn parsed<T>(
+    row: &Row<'_>,
+    column: usize,
+    parse: fn(&str) -> std::result::Result<T, stonechat_jid::Error>,
+) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    parse(&text).map_err(|source| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(source)))
+}
+
+impl Outgoing for SqliteStore {
+    fn outgoing(&self, after: Option<OutgoingId>, limit: usize) -> Pending<Vec<OutgoingMessage>> {
+        self.read(move |connection| {
+            let mut statement = connection
+                .prepare_cached(
+                    "SELECT o.id, o.account, o.at, o.remote, o.stanza FROM outgoing o \
+                     JOIN accounts a ON a.id = o.account WHERE o.id > ?1 ORDER BY o.id LIMIT ?2",
+                )
+                .map_err(sql)?;
+            let after = after.map_or(i64::MIN, |after| after.0);
+            let rows = statement
+                .query_map(params![after, signed(limit as u64)], |row| {
+                    let (at, stanza) = (unsigned(row.get(2)?), row.get(4)?);
+                    Ok(OutgoingMessage {
+                        id: OutgoingId(row.get(0)?),
+                        account: AccountId(row.get(1)?),
+                        row: OutgoingRow { at, remote: parsed(row, 3, Domain::parse)?, stanza },
+                    })
+                })
+                .map_err(sql)?;
+            rows.collect::<rusqlite::Result<_>>().map_err(sql)
+        })
+    }
+
+    fn remove_outgoing(&self, ids: Vec<OutgoingId>) -> Pending<()> {
+        self.write(move |desk| {
+            for id in ids {
+                desk.prepare_cached("DELETE FROM outgoing WHERE id = ?1")
+                    .and_then(|mut statement| statement.execute([id.0]))
+                    .map_err(sql)?;
+            }
+            Ok(())
+        })
+    }
+}
