@@ -58,8 +58,6 @@ fn is_own(x: &Element) -> bool {
 fn message(message_type: MessageType, stanza: &Stanza) -> Urgency<'static> {
     for child in stanza.children() {
         let direction = match (&*child.namespace, &*child.name) {
-            // The client asked (XEP-0313 §4.2).
-            (ns::MAM, "result") => return Urgency::Now,
             (ns::CARBONS, "received") => Direction::Received,
             (ns::CARBONS, "sent") => Direction::Sent,
             _ => continue,

@@ -353,7 +353,12 @@ fn xep0280_6_1_a_private_message_of_a_room_is_copied_when_sent_and_not_when_rece
             assert_eq!(sent.carbons.to_vec(), [1], "{message_type:?}");
         }
         // An invitation is none, with a body for who does not know it, or without.
-        for payload in [vec![room_says("invite")], vec![body(), room_says("invite"), direct_invitation()]] {
+        for payload in [
+            vec![room_says("invite")],
+            vec![body(), room_says("invite"), direct_invitation()],
+            // One to another room, among occupants: who is not in this one has to learn of it.
+            vec![direct_invitation(), room_mark()],
+        ] {
             assert_eq!(planned(message_type, &payload).carbons.to_vec(), [1], "{message_type:?}");
         }
     }

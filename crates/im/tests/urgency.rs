@@ -41,6 +41,9 @@ fn xep0045_7_2_2_the_own_presence_in_a_room_does_not_wait() {
     {
         assert_eq!(urgency(&presence(presence_type, [in_room(codes)])), Urgency::Now, "{codes:?}");
     }
+    let item = Element::new("item", ns::MUC_USER).with_attribute("code", "110");
+    let other = Element::new("x", ns::MUC_USER).with_child(item);
+    assert_ne!(urgency(&presence(PresenceType::Available, [other])), Urgency::Now);
     let elsewhere = Element::new("x", "urn:example:other").with_children(in_room(&["110"]).children().cloned());
     assert_ne!(urgency(&presence(PresenceType::Available, [elsewhere])), Urgency::Now);
 }
