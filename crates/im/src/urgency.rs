@@ -11,7 +11,7 @@
 
 use crate::classify::{Classification, Content};
 use stonechat_jid::Jid;
-use stonechat_stanza::{IqType, MessageType, PresenceType, Stanza, StanzaType, ns};
+use stonechat_stanza::{ChildRef, IqType, MessageType, PresenceType, Stanza, StanzaType, ns};
 use stonechat_xml::Element;
 
 /// Whether a stanza can wait for an inactive client.
@@ -46,30 +46,33 @@ fn presence(stanza: &Stanza) -> Urgency<'_> {
     let Some(from) = stanza.from() else { return Urgency::Later };
     match stanza.find_child("x", ns::MUC_USER) {
         // XEP-0045 §7.2.2: the own presence in a room ends a join that the client waits for, or tells that it was thrown out.
-        Some(child) if stanza.child_element(child).is_some_and(|x| is_own(&x)) => Urgency::Now,
+        Some(x) if is_own(stanza, x) => Urgency::Now,
         Some(_) | None => Urgency::Latest(from),
     }
 }
 
-fn is_own(x: &Element) -> bool {
-    x.children().any(|child| child.name() == "status" && child.attribute("code") == Some("110"))
+fn is_own(stanza: &Stanza, x: &ChildRef) -> bool {
+    const OWN: &str = "110";
+    // Most of what an inactive client is not sent is presence of others in rooms: no trees for these.
+    if !stanza.child_bytes(x).windows(OWN.len()).any(|window| window == OWN.as_bytes()) {
+        return false;
+    }
+    let is_status = |child: &Element| child.name() == "status" && child.attribute("code") == Some(OWN);
+    stanza.child_element(x).is_some_and(|x| x.children().any(is_status))
 }
 
 fn message(message_type: MessageType, stanza: &Stanza) -> Urgency<'static> {
-    for child in stanza.children() {
-        let direction = match (&*child.namespace, &*child.name) {
-            (ns::CARBONS, "received") => Direction::Received,
-            (ns::CARBONS, "sent") => Direction::Sent,
-            _ => continue,
-        };
-        let copy = stanza.child_element(child);
-        let inner = copy.as_ref().and_then(|copy| copy.child("forwarded", ns::FORWARD)?.child("message", ns::CLIENT));
-        // Only this server makes them (XEP-0280 §11), and none without a message inside.
-        let Some(inner) = inner else { return Urgency::Later };
-        let inner_type = MessageType::from_name(inner.attribute("type").unwrap_or_default());
-        return of(inner_type, Classification::of_element(inner), direction);
-    }
-    of(message_type, Classification::of(stanza), Direction::Received)
+    let find = |name, direction| stanza.find_child(name, ns::CARBONS).map(|child| (child, direction));
+    let Some((child, direction)) = find("received", Direction::Received).or_else(|| find("sent", Direction::Sent))
+    else {
+        return of(message_type, Classification::of(stanza), Direction::Received);
+    };
+    let copy = stanza.child_element(child);
+    let inner = copy.as_ref().and_then(|copy| copy.child("forwarded", ns::FORWARD)?.child("message", ns::CLIENT));
+    // Only this server makes them (XEP-0280 §11), and none without a message inside.
+    let Some(inner) = inner else { return Urgency::Later };
+    let inner_type = MessageType::from_name(inner.attribute("type").unwrap_or_default());
+    of(inner_type, Classification::of_element(inner), direction)
 }
 
 /// Which way a message went, seen from the account.
