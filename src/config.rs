@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use stonechat_admin::ErrorCode;
 use stonechat_jid::{BareJid, Domain, Level};
-use stonechat_router::{OfflineLimits, RegistrationMode, Settings};
+use stonechat_router::{ArchiveSettings, Durability, OfflineLimits, RegistrationMode, Settings};
 
 /// The names that are looked for when none is given.
 pub(crate) const SEARCHED: [&str; 2] = ["stonechat.toml", "/etc/stonechat/stonechat.toml"];
@@ -108,13 +108,6 @@ pub(crate) struct Federation {
     pub(crate) hosts: BTreeMap<Domain, FixedHost>,
 }
 
-/// `[storage] durability`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Durability {
-    Full,
-    Relaxed,
-}
-
 /// What the file means.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
@@ -125,7 +118,6 @@ pub(crate) struct Config {
     pub(crate) tls: Tls,
     pub(crate) plaintext_clients: Permission,
     pub(crate) federation: Federation,
-    pub(crate) durability: Durability,
     pub(crate) rate_limits: Permission,
     pub(crate) settings: Settings,
     /// What is accepted but not in force in this version; said at every start.
@@ -207,12 +199,21 @@ impl Checker<'_> {
             tls: self.tls(file.tls, &domains)?,
             plaintext_clients: Permission::from_flag(file.c2s.allow_plaintext),
             federation: self.federation(file.s2s)?,
-            durability: match file.storage.durability {
-                file::Durability::Full => Durability::Full,
-                file::Durability::Relaxed => Durability::Relaxed,
-            },
             rate_limits: Permission::from_flag(file.limits.enabled),
-            settings: self.settings(&file.admins, file.registration.mode, file.offline, file.contact, &domains)?,
+            settings: Settings {
+                archive: ArchiveSettings {
+                    enabled: file.archive.enabled,
+                    keep: match file.archive.keep {
+                        file::Keep::For(time) => Some(time),
+                        file::Keep::Forever => None,
+                    },
+                },
+                durability: match file.storage.durability {
+                    file::Durability::Full => Durability::Full,
+                    file::Durability::Relaxed => Durability::Relaxed,
+                },
+                ..self.settings(&file.admins, file.registration.mode, file.offline, file.contact, &domains)?
+            },
             domains,
             listen,
             notices,
@@ -241,7 +242,6 @@ impl Checker<'_> {
             ("listen.http", file.listen.http.is_some()),
             ("listen.component", file.listen.component.is_some()),
             ("services", file.services.is_some()),
-            ("archive", file.archive.is_some()),
             ("upload", file.upload.is_some()),
         ] {
             if set {

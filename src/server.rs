@@ -1,6 +1,6 @@
 //! Composition: one running server out of its parts, and its life cycle.
 
-use crate::config::{self, Config, Durability, Permission};
+use crate::config::{self, Config, Permission};
 use crate::federation::{self, FederationControl};
 use crate::keys;
 use crate::output::Failure;
@@ -14,7 +14,7 @@ use stonechat_net::{
     AddressLimits, Addresses, Bound, Certificates, ClientFront, ClientLimits, ClientTransport, Listener, bind,
     serve_client,
 };
-use stonechat_router::{Hosts, NoRemote, Parts, Random, Registrar, Registry, Remote, Router};
+use stonechat_router::{Durability, Hosts, NoRemote, Parts, Random, Registrar, Registry, Remote, Router, Settings};
 use stonechat_sasl::DecoySecret;
 use stonechat_store::Store;
 use stonechat_store_sqlite::{Options, SqliteStore};
@@ -47,7 +47,7 @@ fn store_failure(error: stonechat_store::Error) -> Failure {
 }
 
 fn open_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
-    let durability = match config.durability {
+    let durability = match config.settings.durability {
         Durability::Full => stonechat_store_sqlite::Durability::Full,
         Durability::Relaxed => stonechat_store_sqlite::Durability::Relaxed,
     };
@@ -145,11 +145,23 @@ pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
     });
     let mut tasks = vec![stonechat_admin::serve(&admin_socket, Arc::clone(&admin)).await.map_err(socket_failure)?];
     let incoming = federation::Incoming::new(federation.clone(), router.clone(), peers);
+    // Before anybody is let in: a client that comes back finds its session, and what was on its way goes first.
+    router.restore_sessions().await.map_err(store_failure)?;
+    router.resend_outgoing().await.map_err(store_failure)?;
     // Whoever can connect can be administered: the ports are opened last.
     let opened = listeners.listen().inspect_err(|_| {
         let _ = std::fs::remove_file(&admin_socket);
     })?;
     opened.accept(&front, &control, &incoming, &mut tasks);
+    let archives = router.clone();
+    tasks.push(tokio::spawn(async move {
+        loop {
+            if let Err(source) = archives.expire_archives().await {
+                warn!(event = "archive.expire_failed", %source, "what is too old stays in the archives");
+            }
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+        }
+    }));
     let sweeper = router.clone();
     tasks.push(tokio::spawn(async move {
         loop {
@@ -285,7 +297,7 @@ impl Server {
             task.abort();
         }
         self.federation.drain(&self.router, FEDERATION_GRACE).await;
-        self.router.end_all_sessions(stonechat_stanza::StreamCondition::SystemShutdown);
+        self.router.end_all_connections(stonechat_stanza::StreamCondition::SystemShutdown);
         let gone = async {
             while self.router.session_count() > 0 {
                 tokio::time::sleep(Duration::from_millis(20)).await;
@@ -299,6 +311,9 @@ impl Server {
             );
         }
         self.federation.close(FEDERATION_GRACE).await;
+        if let Err(source) = self.router.save_sessions().await {
+            warn!(event = "store.sessions_not_saved", %source, "some clients will have to log in anew");
+        }
         if let Err(source) = self.router.store().close().await {
             warn!(event = "store.close_failed", %source, "the store did not close cleanly");
         }
@@ -334,10 +349,12 @@ impl Control {
         note("listen", old.listen != new.listen, false);
         note("c2s.allow_plaintext", old.plaintext_clients != new.plaintext_clients, false);
         note("s2s", old.federation != new.federation, false);
-        note("storage.durability", old.durability != new.durability, false);
+        note("archive", old.settings.archive != new.settings.archive, true);
+        note("storage.durability", old.settings.durability != new.settings.durability, false);
         note("limits.enabled", old.rate_limits != new.rate_limits, false);
         self.router.set_hosts(hosts);
-        self.router.set_settings(new.settings.clone());
+        // The store was opened with the old one: the two must agree on what a commit is.
+        self.router.set_settings(Settings { durability: old.settings.durability, ..new.settings.clone() });
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(reloaded)
     }

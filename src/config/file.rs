@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,7 +31,8 @@ pub(super) struct File {
     #[serde(default)]
     pub(super) contact: BTreeMap<String, Vec<String>>,
     pub(super) services: Option<Services>,
-    pub(super) archive: Option<Archive>,
+    #[serde(default)]
+    pub(super) archive: Archive,
     pub(super) upload: Option<Upload>,
 }
 
@@ -192,12 +194,48 @@ pub(super) struct Services {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct Archive {
-    #[expect(dead_code, reason = "see above")]
-    enabled: Option<bool>,
-    #[expect(dead_code, reason = "see above")]
-    keep: Option<String>,
+    pub(super) enabled: bool,
+    pub(super) keep: Keep,
+}
+
+impl Default for Archive {
+    fn default() -> Self {
+        Archive { enabled: true, keep: Keep::For(Duration::from_secs(90 * DAY)) }
+    }
+}
+
+const DAY: u64 = 24 * 3600;
+
+/// How long something is kept: `"90d"`, `"12h"`, `"4w"`, `"1y"`, or `"forever"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) enum Keep {
+    For(Duration),
+    Forever,
+}
+
+impl TryFrom<String> for Keep {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let wrong = || format!("\"{text}\" is not a time, as \"90d\", \"12h\", \"4w\", \"1y\" or \"forever\" is");
+        let trimmed = text.trim();
+        if trimmed == "forever" {
+            return Ok(Keep::Forever);
+        }
+        let digits = trimmed.trim_end_matches(|c: char| c.is_ascii_alphabetic() || c == ' ');
+        let unit = match trimmed.get(digits.len()..).unwrap_or_default().trim() {
+            "h" => 3600,
+            "d" => DAY,
+            "w" => 7 * DAY,
+            "y" => 365 * DAY,
+            _ => return Err(wrong()),
+        };
+        let seconds =
+            digits.parse::<u64>().ok().filter(|number| *number > 0).and_then(|number| number.checked_mul(unit));
+        seconds.map(|seconds| Keep::For(Duration::from_secs(seconds))).ok_or_else(wrong)
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -254,6 +292,17 @@ impl TryFrom<SizeText> for Size {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        for (text, days) in [("90d", 90), ("4w", 28), ("1y", 365), ("48h", 2), (" 7 d", 7)] {
+            assert_eq!(Keep::try_from(text.to_owned()), Ok(Keep::For(Duration::from_secs(days * DAY))), "{text}");
+        }
+        assert_eq!(Keep::try_from("forever".to_owned()), Ok(Keep::Forever));
+        for text in ["", "0d", "d", "-1d", "90", "90m", "99999999999999999y"] {
+            assert!(Keep::try_from(text.to_owned()).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn sizes_are_read_as_people_write_them() {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain, Level};
 use stonechat_router::{
-    ClientSession, Clock, Commits, Delivery, Hosts, NoRemote, Outbox, Parts, Pushed, Random, Registrar, Registry,
+    ClientSession, Clock, Delivery, Ending, Hosts, NoRemote, Outbox, Parts, Pushed, Random, Registrar, Registry,
     Router, SessionFacts, Settings, Turn,
 };
 use stonechat_sasl::{Credentials, prepare_password};
@@ -91,12 +91,17 @@ impl Outbox for Inbox {
     fn queued_bytes(&self) -> usize {
         0
     }
+    fn is_open(&self) -> bool {
+        true
+    }
+    fn request_acknowledgement(&self) -> Pushed {
+        Pushed::Queued
+    }
 }
 
 pub struct Client {
     session: ClientSession,
     inbox: Arc<Inbox>,
-    commits: Commits,
     kept: VecDeque<Element>,
     fences: u32,
 }
@@ -109,7 +114,7 @@ impl Peer for Client {
         let account = BareJid::parse(&format!("{name}@localhost")).unwrap();
         let session =
             server.router.bind(&account, Some(resource), inbox.clone(), SessionFacts::default()).await.expect("bound");
-        Client { session, inbox, commits: Commits::new(), kept: VecDeque::new(), fences: 0 }
+        Client { session, inbox, kept: VecDeque::new(), fences: 0 }
     }
 
     async fn send(&mut self, element: &Element) {
@@ -118,7 +123,7 @@ impl Peer for Client {
         let stanza = Stanza::parse(&bytes).expect("a stanza");
         let stanza = stanza.from_sender(self.session.jid().clone());
         let mut turn = Turn::new();
-        self.session.accept(stanza, &mut turn, &mut self.commits).await;
+        self.session.accept(stanza, &mut turn).await;
     }
 
     async fn fence(&mut self) {
@@ -146,7 +151,7 @@ impl Peer for Client {
     }
 
     async fn leave(self) {
-        self.session.end(&mut Turn::new());
+        self.session.end(Ending::Closed, &mut Turn::new());
     }
 }
 

@@ -13,6 +13,12 @@ const INFOS: &[Info] = &[
     },
     Info { xep: 178, name: "Best Practices for Use of SASL EXTERNAL", version: "1.2", note: "between servers" },
     Info { xep: 185, name: "Dialback Key Generation and Validation", version: "1.0", note: "" },
+    Info {
+        xep: 198,
+        name: "Stream Management",
+        version: "1.6.3",
+        note: "acknowledgements and resumption, also across an orderly restart; acknowledged is committed",
+    },
     Info { xep: 203, name: "Delayed Delivery", version: "2.0", note: "kept messages" },
     Info { xep: 220, name: "Server Dialback", version: "1.1.1", note: "both directions" },
     Info { xep: 237, name: "Roster Versioning", version: "1.3", note: "" },
@@ -20,7 +26,14 @@ const INFOS: &[Info] = &[
         xep: 334,
         name: "Message Processing Hints",
         version: "1.0.0",
-        note: "no-store, no-permanent-store and store, for kept messages",
+        note: "for archives, kept messages and copies",
+    },
+    Info { xep: 297, name: "Stanza Forwarding", version: "1.0", note: "in copies and archives" },
+    Info {
+        xep: 352,
+        name: "Client State Indication",
+        version: "1.0.0",
+        note: "what can wait is let out in order before what cannot",
     },
     Info { xep: 368, name: "SRV records for XMPP over TLS", version: "1.1.0", note: "both directions, ALPN" },
     Info {

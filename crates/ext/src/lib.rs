@@ -5,7 +5,9 @@
 
 mod core;
 pub mod documents;
+mod forms;
 mod kept;
+mod pages;
 mod xep_0012;
 mod xep_0030;
 mod xep_0049;
@@ -14,8 +16,12 @@ mod xep_0077;
 mod xep_0092;
 pub mod xep_0115;
 mod xep_0157;
+mod xep_0191;
 mod xep_0199;
 mod xep_0202;
+mod xep_0280;
+mod xep_0313;
+mod xep_0357;
 
 use stonechat_router::Registrar;
 
@@ -30,6 +36,10 @@ pub fn install_all(registrar: &mut Registrar) {
     registrar.install(xep_0092::SoftwareVersion);
     registrar.install(xep_0115::Capabilities);
     registrar.install(xep_0157::ContactAddresses);
+    registrar.install(xep_0191::Blocking);
     registrar.install(xep_0199::Ping);
     registrar.install(xep_0202::EntityTime);
+    registrar.install(xep_0280::Carbons);
+    registrar.install(xep_0313::Archive);
+    registrar.install(xep_0357::Push);
 }

@@ -38,8 +38,10 @@ fn describe(context: &Context, place: Place) -> Element {
             Element::new("identity", ns::DISCO_INFO).with_attribute("category", category).with_attribute("type", kind);
         if category == "server" { identity.with_attribute("name", "Stonechat") } else { identity }
     });
-    let features =
-        registry.features(place).map(|feature| Element::new("feature", ns::DISCO_INFO).with_attribute("var", feature));
+    let settings = context.settings();
+    let features = registry
+        .features(place, &settings)
+        .map(|feature| Element::new("feature", ns::DISCO_INFO).with_attribute("var", feature));
     Element::new("query", ns::DISCO_INFO).with_children(identities).with_children(features)
 }
 

@@ -187,7 +187,7 @@ async fn xep0012_3_a_subscriber_is_told_since_when_and_the_last_status() {
             alice.send(&leave("<status>back at once</status>")).await;
             alice.send("<presence xmlns='jabber:client'/>").await;
         }
-        alice.session.end(&mut Turn::new());
+        alice.session.end(stonechat_router::Ending::Closed, &mut Turn::new());
         // The write of the end of a session is queued before `end` returns.
         server.clock.forward(Duration::from_secs(90));
         assert_eq!(bob.ask("get", ALICE, LAST).await.as_deref(), Ok(expected));

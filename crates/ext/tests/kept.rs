@@ -41,7 +41,7 @@ async fn documents_are_their_owners_to_write_and_bounded() {
     let too_much = private(&format!("<b xmlns='urn:b'>{long}</b>"));
     assert_eq!(alice.ask("set", "", &too_much).await, Err("resource-constraint"));
     held("kept", &alice.ask("get", "", &private("<a xmlns='urn:a'/>")).await, &Ok("kept"));
-    alice.session.end(&mut Turn::new());
+    alice.session.end(stonechat_router::Ending::Closed, &mut Turn::new());
     // XEP-0054 §3.3: also while she is away.
     held("away", &carol.ask("get", ALICE, "<vCard xmlns='vcard-temp'/>").await, &Ok("Alice"));
 }

@@ -169,7 +169,7 @@ async fn abuse_156_157_a_removed_account_leaves_nothing_and_its_name_to_nobody_f
         bob.inbox.wait(wanted, |s| written(s).contains(ALICE) && written(s).contains(&mark)).await;
     }
     bob.inbox.wait("roster push", |s| written(s).contains("subscription='none'")).await;
-    alice.session.end(&mut Turn::new());
+    alice.session.end(stonechat_router::Ending::Closed, &mut Turn::new());
 
     assert_eq!(server.account_id("alice").await, None);
     assert!(server.store.roster(id).await.unwrap().entries.is_empty());

@@ -115,6 +115,10 @@ impl DirectedPresence {
     pub fn take(&mut self) -> impl Iterator<Item = Jid> + use<> {
         std::mem::take(self).to.into_iter()
     }
+    /// Everybody who was sent presence.
+    pub fn iter(&self) -> impl Iterator<Item = &Jid> {
+        self.to.iter()
+    }
     /// Whether this entity was sent presence.
     pub fn contains(&self, jid: &Jid) -> bool {
         self.to.contains(jid)

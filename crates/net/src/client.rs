@@ -15,12 +15,17 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain, FullJid};
-use stonechat_router::{BindError, ClientSession, Commits, Outbox, Router, SessionFacts, Turn};
+use stonechat_router::{
+    Attention, BindError, ClientSession, Ending, NotResumed, Outbox, RESUMPTION, Resumable, Router, SessionFacts, Turn,
+};
 use stonechat_sasl::{DecoySecret, Lookup, TokenLookup, Verdict};
 use stonechat_stanza::{ContentNamespace, StanzaCondition, StreamCondition, StreamError};
 use stonechat_store::AccountState;
-use stonechat_stream::c2s::{Bound2, C2s, Command, Config, Event, Failed, Granted, Limits, Transport};
-use stonechat_stream::{Closed, TlsFacts};
+use stonechat_stream::c2s::{
+    Bind2Request, Bound2, C2s, Carbons, ClientState, Command, Config, Enabled, Event, Failed, Granted, Limits,
+    ResumeRequest, Resumed, Resumption, Transport,
+};
+use stonechat_stream::{Closed, TlsFacts, Token};
 use tokio::net::TcpStream;
 use tracing::{debug, error, info, warn};
 
@@ -184,10 +189,12 @@ pub async fn serve_client(front: Arc<ClientFront>, socket: TcpStream, peer: Sock
         peer,
         transport,
         session: None,
-        commits: Commits::new(),
         failures: 0,
         paused_until: None,
         account: None,
+        device: None,
+        owed: None,
+        ending: Ending::Lost,
     };
     driver.run().await;
 }
@@ -210,13 +217,35 @@ struct Driver {
     peer: SocketAddr,
     transport: ClientTransport,
     session: Option<ClientSession>,
-    commits: Commits,
     bytes: Option<Bucket>,
     stanzas: Option<Bucket>,
     failures: u32,
     /// Reading stops until then: a rate was passed, or a log-in failed.
     paused_until: Option<Instant>,
     account: Option<BareJid>,
+    /// The id of the client's user agent, when it told one.
+    device: Option<String>,
+    /// Stanzas that the client wants acknowledged (XEP-0198 §4).
+    owed: Option<u32>,
+    /// How the stream ends, if it ended now.
+    ending: Ending,
+}
+
+fn enable(session: &mut ClientSession, resumption: Resumption) -> Enabled {
+    let resumable = match resumption {
+        Resumption::Wanted { .. } => Resumable::Yes,
+        Resumption::NotWanted => Resumable::No,
+    };
+    let id = session.enable_counting(resumable).map(|id| id.text());
+    let max = id.as_ref().map(|_| u32::try_from(RESUMPTION.as_secs()).unwrap_or(u32::MAX));
+    Enabled { id, max }
+}
+
+async fn handles_more(session: &mut Option<ClientSession>) {
+    match session {
+        Some(session) => session.handles_more().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Whether the stream goes on.
@@ -231,7 +260,7 @@ impl Driver {
         while self.settle().await == Going::On && self.wait().await == Going::On {}
         self.link.shut();
         if let Some(session) = self.session.take() {
-            session.end(&mut Turn::new());
+            session.end(self.ending, &mut Turn::new());
         }
         Box::pin(self.link.linger()).await;
     }
@@ -248,8 +277,12 @@ impl Driver {
                     break;
                 }
             }
+            self.acknowledge();
             // What the machine answers itself stands behind what was routed to this client in the same turn.
-            let sent = self.transmit();
+            let mut sent = self.transmit();
+            if self.link.uncork().is_err() {
+                sent = Going::Ended;
+            }
             turn.flush();
             if ended == Going::Ended || sent == Going::Ended {
                 return Going::Ended;
@@ -299,6 +332,8 @@ impl Driver {
                 if ready.and_then(|()| self.link.write_out()).is_ok() { Going::On } else { Going::Ended }
             }
             () = self.link.woken() => Going::On,
+            // What an acknowledgement waits for has been written.
+            () = handles_more(&mut self.session), if self.owed.is_some() => Going::On,
             () = sleep => {
                 self.machine.on_timeout(Instant::now());
                 Going::On
@@ -336,18 +371,30 @@ impl Driver {
         let now = Instant::now();
         match event {
             Event::Stanza(stanza) => return self.on_stanza(stanza, turn).await,
-            Event::Reply(None) | Event::Acknowledged(_) | Event::AcknowledgementRequested | Event::ClientState(_) => {}
-            Event::Reply(Some(reply)) => {
-                let mut out = Vec::new();
-                reply.write(ContentNamespace::Client, &mut out);
-                if self.link.transmit(&out).is_err() {
-                    return Going::Ended;
+            Event::Reply(reply) => {
+                if let Some(session) = &mut self.session {
+                    session.answered(reply.as_ref(), turn);
                 }
             }
-            Event::Enable(token, _) => {
-                self.machine.command(now, Command::EnableRefused(token, StanzaCondition::FeatureNotImplemented));
+            Event::Enable(token, resumption) => self.on_enable(token, resumption),
+            Event::Resume(token, request) => Box::pin(self.on_resume(token, request)).await,
+            Event::Acknowledged(handled) => {
+                if let Some(Err(sent)) = self.session.as_mut().map(|session| session.acknowledged(handled, turn)) {
+                    self.machine.command(now, Command::AcknowledgedTooMuch { h: handled, sent });
+                }
             }
-            Event::Resume(token, _) => self.machine.command(now, Command::ResumeRefused(token, None)),
+            Event::AcknowledgementRequested => {
+                self.owed = self.session.as_ref().map(ClientSession::received);
+            }
+            Event::ClientState(state) => {
+                let attention = match state {
+                    ClientState::Active => Attention::Active,
+                    ClientState::Inactive => Attention::Inactive,
+                };
+                if let Some(session) = &mut self.session {
+                    session.set_attention(attention, turn);
+                }
+            }
             Event::StartTls(domain) => return Box::pin(self.on_start_tls(&domain)).await,
             Event::Lookup(token, account) => {
                 let lookup = Box::pin(self.look_up(&account)).await;
@@ -368,6 +415,7 @@ impl Driver {
             Event::Authenticated(account) => self.account = Some(account),
             Event::Authorized(token, authorized) => {
                 self.account = Some(authorized.account);
+                self.device = authorized.device.map(|device| device.id);
                 self.machine.command(now, Command::Granted(token, Granted::default()));
             }
             Event::LookupTokens(token, _) => {
@@ -384,9 +432,8 @@ impl Driver {
                 self.machine.command(Instant::now(), command);
             }
             Event::Bind2(token, request) => {
-                let bound = Box::pin(self.bind(&request.account, None)).await;
-                let command = match bound {
-                    Ok(jid) => Command::Bound2(token, Bound2 { jid, archive: None, enabled: None }),
+                let command = match Box::pin(self.on_bind2(&request)).await {
+                    Ok(bound) => Command::Bound2(token, bound),
                     Err(BindError::Refused(error)) => Command::BindRefused(token, error),
                     Err(BindError::NotAllowed) => Command::Close(Some(StreamCondition::NotAuthorized.into())),
                 };
@@ -402,6 +449,9 @@ impl Driver {
                 }
             }
             Event::Closed(closed) => {
+                if matches!(closed, Closed::Cleanly) {
+                    self.ending = Ending::Closed;
+                }
                 match &closed {
                     Closed::ByUs(reason) => {
                         info!(event = "c2s.closed", peer = %self.peer, reason = reason.condition.name(), "a stream was ended");
@@ -416,8 +466,10 @@ impl Driver {
     }
 
     async fn bind(&mut self, account: &BareJid, resource: Option<&str>) -> Result<FullJid, BindError> {
-        let facts = SessionFacts { connection: self.describe() };
+        let facts = self.facts();
         let outbox: Arc<dyn Outbox> = self.link.clone();
+        // Nothing overtakes the answer.
+        self.link.cork();
         let session = self.front.router.bind(account, resource, outbox, facts).await?;
         info!(event = "c2s.bound", jid = %session.jid(), peer = %self.peer, "a client is there");
         let jid = session.jid().clone();
@@ -434,12 +486,77 @@ impl Driver {
             }
         }
         // P6: a panic costs this stream, nobody else's.
-        let accepted = AssertUnwindSafe(session.accept(stanza, turn, &mut self.commits)).catch_unwind().await;
+        let accepted = AssertUnwindSafe(session.accept(stanza, turn)).catch_unwind().await;
         if accepted.is_err() {
             error!(event = "c2s.panicked", peer = %self.peer, "handling a stanza panicked");
             self.machine.command(Instant::now(), Command::Close(Some(StreamCondition::InternalServerError.into())));
         }
         Going::On
+    }
+
+    fn facts(&self) -> SessionFacts {
+        SessionFacts { connection: self.describe(), device: self.device.clone() }
+    }
+
+    /// XEP-0198 §3: from here on both directions are counted. Nothing that is counted overtakes the answer: the link is
+    /// corked until that is on its way.
+    fn on_enable(&mut self, token: Token, resumption: Resumption) {
+        self.link.cork();
+        let command = match &mut self.session {
+            Some(session) => Command::Enabled(token, enable(session, resumption)),
+            None => Command::EnableRefused(token, StanzaCondition::UnexpectedRequest),
+        };
+        self.machine.command(Instant::now(), command);
+    }
+
+    /// XEP-0386: a resource, and everything else that a session begins with, in one exchange.
+    async fn on_bind2(&mut self, request: &Bind2Request) -> Result<Bound2, BindError> {
+        let router = self.front.router.clone();
+        let resource = router.resource_of(&request.account, request.tag.as_deref(), request.device.as_deref());
+        let jid = self.bind(&request.account, Some(&resource)).await?;
+        let archive = router.archive_bounds(&request.account).await;
+        let mut enabled = None;
+        if let Some(session) = &mut self.session {
+            if request.carbons == Carbons::On {
+                session.enable_carbons();
+            }
+            enabled = request.enable.map(|resumption| enable(session, resumption));
+            if request.state == ClientState::Inactive {
+                session.set_attention(Attention::Inactive, &mut Turn::new());
+            }
+        }
+        Ok(Bound2 { jid, archive, enabled })
+    }
+
+    /// XEP-0198 §5: the session comes back, with what was not acknowledged behind the answer.
+    async fn on_resume(&mut self, token: Token, request: ResumeRequest) {
+        self.link.cork();
+        let facts = self.facts();
+        let outbox: Arc<dyn Outbox> = self.link.clone();
+        let ResumeRequest { account, previd, h } = request;
+        let command = match self.front.router.resume(&account, &previd, h, outbox, facts).await {
+            Ok((session, h)) => {
+                info!(event = "c2s.resumed", jid = %session.jid(), peer = %self.peer, "a client is back");
+                let jid = session.jid().clone();
+                self.session = Some(session);
+                Command::Resumed(token, Resumed { jid, h })
+            }
+            Err(NotResumed::Unknown(h)) => Command::ResumeRefused(token, h),
+            Err(NotResumed::TooMuch { handled, sent }) => Command::AcknowledgedTooMuch { h: handled, sent },
+        };
+        self.machine.command(Instant::now(), command);
+    }
+
+    /// Tells the client what was handled once everything that it had sent before it asked is safe. What it sends meanwhile
+    /// goes on being read.
+    fn acknowledge(&mut self) {
+        let (Some(owed), Some(session)) = (self.owed, &mut self.session) else { return };
+        let handled = session.handled();
+        // Counts go around at 2^32.
+        if handled.wrapping_sub(owed) <= u32::MAX / 2 {
+            self.owed = None;
+            self.machine.command(Instant::now(), Command::Acknowledge(handled));
+        }
     }
 
     async fn on_start_tls(&mut self, domain: &Domain) -> Going {

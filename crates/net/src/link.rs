@@ -54,6 +54,8 @@ struct State {
     /// Plaintext bytes that rustls holds sealed and the socket has not taken, as an upper bound.
     sealed: usize,
     dirty: bool,
+    /// What others pushed while the stream's own answer is made, which goes first.
+    corked: Option<Vec<u8>>,
     /// Who waits for everything queued to be taken by the socket.
     waiters: SmallVec<[oneshot::Sender<bool>; 1]>,
     closing: Closing,
@@ -118,6 +120,7 @@ impl Link {
                 offset: 0,
                 sealed: 0,
                 dirty: false,
+                corked: None,
                 waiters: SmallVec::new(),
                 closing: Closing::Open,
             }),
@@ -159,6 +162,27 @@ impl Link {
         let mut state = self.lock();
         if state.closing != Closing::Dead {
             state.closing = Closing::Begun;
+        }
+    }
+
+    /// Holds back what others push until [`Link::uncork`]: while the stream answers a request that changes who may send
+    /// what, nothing overtakes its answer.
+    pub(crate) fn cork(&self) {
+        let mut state = self.lock();
+        if state.corked.is_none() {
+            state.corked = Some(Vec::new());
+        }
+    }
+
+    /// Lets out what was held back, behind what was transmitted.
+    pub(crate) fn uncork(&self) -> io::Result<()> {
+        let mut state = self.lock();
+        match state.corked.take() {
+            Some(held) if !held.is_empty() => {
+                state.append(|plain| plain.extend_from_slice(&held));
+                state.write_out(&self.socket)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -335,7 +359,23 @@ impl State {
     }
 
     fn queued(&self) -> usize {
-        self.plain.len().saturating_sub(self.offset).saturating_add(self.sealed)
+        let corked = self.corked.as_ref().map_or(0, Vec::len);
+        self.plain.len().saturating_sub(self.offset).saturating_add(self.sealed).saturating_add(corked)
+    }
+
+    /// Queues what somebody else than the stream itself has to say.
+    fn queue(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Pushed {
+        match &mut self.corked {
+            // It is flushed when the cork comes off.
+            Some(held) => {
+                write(held);
+                Pushed::Queued
+            }
+            None => {
+                self.append(write);
+                if std::mem::replace(&mut self.dirty, true) { Pushed::Queued } else { Pushed::First }
+            }
+        }
     }
 
     fn has_unwritten(&self) -> bool {
@@ -418,8 +458,7 @@ impl Outbox for Link {
             self.wake.notify_one();
             return Pushed::Overflow;
         }
-        state.append(|plain| delivery.stanza.write_addressed(delivery.from, delivery.to, self.namespace, plain));
-        if std::mem::replace(&mut state.dirty, true) { Pushed::Queued } else { Pushed::First }
+        state.queue(|plain| delivery.stanza.write_addressed(delivery.from, delivery.to, self.namespace, plain))
     }
 
     fn flush(&self) {
@@ -459,5 +498,17 @@ impl Outbox for Link {
 
     fn queued_bytes(&self) -> usize {
         self.lock().queued()
+    }
+
+    fn is_open(&self) -> bool {
+        self.lock().closing == Closing::Open
+    }
+
+    fn request_acknowledgement(&self) -> Pushed {
+        let mut state = self.lock();
+        if state.closing != Closing::Open {
+            return Pushed::Closed;
+        }
+        state.queue(|plain| plain.extend_from_slice(b"<r xmlns='urn:xmpp:sm:3'/>"))
     }
 }

@@ -3,27 +3,34 @@
 //! An account is loaded when something is first addressed to it and stays while it has sessions or was used lately.
 //! Stanzas that arrive while it loads wait in order, within a bound.
 //!
+//! A session belongs to the account, not to its connection: when the connection is lost and the session may be resumed
+//! (XEP-0198), it stays here with its presence and its way out, [`crate::outflow`].
+//!
 //! Lock order: a shard's lock, then nothing; a cell's lock, then outboxes' locks. Two cells are never locked at once.
 
+use crate::archive::{ArchivePreferences, Covered, covers};
+use crate::messages::Provenance;
+use crate::outflow::{Outflow, Ticket};
 use crate::session::too_many_sessions;
-use crate::{BindError, Delivery, Killed, Outbox, Pushed, Router, SessionFacts, SessionId, SessionView, Turn};
+use crate::{
+    BindError, Commits, Killed, Outbox, Pushed, Router, SessionFacts, SessionId, SessionStanding, SessionView, Turn,
+};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use stonechat_im::plan::Carbons;
 use stonechat_im::presence::DirectedPresence;
 use stonechat_im::roster::RosterItem;
 use stonechat_jid::{BareJid, FullJid, Jid};
 use stonechat_stanza::{Stanza, StreamCondition, StreamError};
-use stonechat_store::{AccountId, StoredRoster};
-use tokio::sync::{oneshot, watch};
+use stonechat_store::{AccountId, ArchiveId, PushRegistration, Reference, StoredRoster};
+use tokio::sync::{Notify, oneshot, watch};
 
 const SHARDS: usize = 64;
 /// Stanzas that may wait for one account to load; a load is one read of the store.
 const MAX_WAITING: usize = 512;
-/// Stanzas held back for one session while its kept messages are being delivered.
-pub(crate) const MAX_HELD: usize = 2_048;
 /// How long an account without sessions stays loaded after its last use.
 const IDLE: Duration = Duration::from_secs(300);
 
@@ -61,7 +68,7 @@ impl Shards {
         if let Some(cell) = shard.get(jid) {
             return (Arc::clone(cell), false);
         }
-        let cell = Arc::new(Cell::new(jid.clone()));
+        let cell = Arc::new(Cell::new(jid.clone(), self.hasher.hash_one(jid) as usize));
         shard.insert(jid.clone(), Arc::clone(&cell));
         (cell, true)
     }
@@ -98,11 +105,15 @@ pub(crate) struct Cell {
     pub(crate) jid: BareJid,
     state: Mutex<State>,
     loaded: watch::Sender<bool>,
+    /// Something that somebody waits for may have happened: a session was left by its connection, or a drain's turn came.
+    moved: Notify,
+    lane: usize,
 }
 
 /// A stanza that waits for the account to load, and who wants to know when it is safe.
 pub(crate) struct Waiting {
     pub(crate) stanza: Stanza,
+    pub(crate) provenance: Provenance,
     pub(crate) done: oneshot::Sender<()>,
 }
 
@@ -121,6 +132,15 @@ pub(crate) struct Loaded {
     pub(crate) horizon: u64,
     pub(crate) roster: BTreeMap<BareJid, RosterItem>,
     pub(crate) removed: Vec<(BareJid, u64)>,
+    /// The newest id of its archive.
+    pub(crate) last_archived: Option<ArchiveId>,
+    /// Marks of recent messages, oldest first.
+    pub(crate) recent: VecDeque<Reference>,
+    pub(crate) preferences: ArchivePreferences,
+    pub(crate) blocked: Vec<Jid>,
+    pub(crate) push: Vec<PushRegistration>,
+    /// Messages that devices were to be woken for since somebody looked.
+    pub(crate) unseen: u32,
 }
 
 /// What the cell's lock protects.
@@ -129,6 +149,9 @@ pub(crate) struct State {
     pub(crate) sessions: SmallVec<[Session; 2]>,
     /// The session to which the kept messages are being delivered.
     pub(crate) draining: Option<SessionId>,
+    /// A message was kept since the drain last looked.
+    pub(crate) kept_lately: bool,
+    tickets: u64,
     /// The status of the unavailable presence that the last resource to be available sent (XEP-0012 §3).
     pub(crate) last_status: String,
     /// The account was deleted; its streams end when the request that did it is answered.
@@ -140,27 +163,45 @@ pub(crate) struct State {
 pub(crate) struct Session {
     pub(crate) id: SessionId,
     pub(crate) jid: FullJid,
-    pub(crate) outbox: Arc<dyn Outbox>,
-    facts: SessionFacts,
-    since: Duration,
+    /// Its way out.
+    pub(crate) out: Outflow,
+    pub(crate) facts: SessionFacts,
+    pub(crate) since: Duration,
+    pub(crate) carbons: Carbons,
+    /// What its connection left behind, while it waits to be resumed (XEP-0198).
+    pub(crate) left_behind: Option<LeftBehind>,
     /// The last presence it broadcast, while it is available.
     pub(crate) presence: Option<Stanza>,
     pub(crate) priority: i8,
     /// It has asked for the roster and so gets pushes (RFC 6121 §2.2).
     pub(crate) interested: bool,
+    /// It has asked for the block list and so gets pushes (XEP-0191 §3.3).
+    pub(crate) told_of_blocks: bool,
     pub(crate) directed: DirectedPresence,
-    /// Messages that arrive while the kept ones are being delivered to it wait here, so that order is kept.
-    pub(crate) held: Option<Vec<Stanza>>,
+}
+
+/// The incoming half of a stream that was lost, for the one that resumes it.
+pub(crate) struct LeftBehind {
+    /// Stanzas that were received.
+    pub(crate) received: u32,
+    /// Writes that they wait for.
+    pub(crate) commits: Commits,
+    /// How often the session was left: tells one wait from the next.
+    pub(crate) at: Duration,
 }
 
 impl Cell {
-    fn new(jid: BareJid) -> Self {
+    fn new(jid: BareJid, lane: usize) -> Self {
         Cell {
             jid,
+            moved: Notify::new(),
+            lane,
             state: Mutex::new(State {
                 load: Load::Loading(VecDeque::new()),
                 sessions: SmallVec::new(),
                 draining: None,
+                kept_lately: false,
+                tickets: 0,
                 last_status: String::new(),
                 doomed: false,
                 last_use: None,
@@ -177,6 +218,21 @@ impl Cell {
         let mut loaded = self.loaded.subscribe();
         // The sender lives as long as the cell.
         let _ = loaded.wait_for(|loaded| *loaded).await;
+    }
+
+    /// A number by which work for this account is given to always the same worker.
+    pub(crate) fn lane(&self) -> usize {
+        self.lane
+    }
+
+    /// Wakes those who wait for a session to be left, or for their turn.
+    pub(crate) fn announce_moved(&self) {
+        self.moved.notify_waiters();
+    }
+
+    /// Resolves with the next [`Cell::announce_moved`] after this call.
+    pub(crate) fn moved(&self) -> tokio::sync::futures::Notified<'_> {
+        self.moved.notified()
     }
 
     pub(crate) fn account_id(&self) -> Option<AccountId> {
@@ -206,7 +262,7 @@ impl Cell {
                 // RFC 6120 §7.7.2.2. It leaves the list at once, so that its unavailable presence precedes whatever the
                 // newer one broadcasts.
                 let older = state.sessions.remove(index);
-                older.outbox.close(Some(StreamError::new(StreamCondition::Conflict)));
+                older.out.close(Some(StreamError::new(StreamCondition::Conflict)));
                 Some(older)
             }
             None if state.sessions.len() >= max => return Err(too_many_sessions()),
@@ -215,14 +271,16 @@ impl Cell {
         state.sessions.push(Session {
             id,
             jid: jid.clone(),
-            outbox: Arc::clone(outbox),
+            out: Outflow::new(Arc::clone(outbox)),
             facts,
+            carbons: Carbons::Disabled,
+            left_behind: None,
             since: router.inner.clock.unix(),
             presence: None,
             priority: 0,
             interested: false,
+            told_of_blocks: false,
             directed: DirectedPresence::default(),
-            held: None,
         });
         Ok(replaced)
     }
@@ -243,26 +301,49 @@ impl Cell {
                 since: session.since,
                 connection: session.facts.connection.clone(),
                 priority: session.presence.as_ref().map(|_| session.priority),
-                queued_bytes: session.outbox.queued_bytes(),
+                queued_bytes: session.out.queued_bytes(),
+                state: if session.left_behind.is_some() {
+                    SessionStanding::Waiting
+                } else {
+                    SessionStanding::Connected
+                },
+                device: session.facts.device.clone(),
             })
             .collect()
     }
 
     pub(crate) fn close_session(&self, jid: &FullJid, condition: StreamCondition) -> Killed {
-        let state = self.lock();
-        match state.sessions.iter().find(|session| session.jid == *jid) {
+        let mut state = self.lock();
+        match state.sessions.iter_mut().find(|session| session.jid == *jid) {
             Some(session) => {
-                session.outbox.close(Some(StreamError::new(condition)));
+                session.out.forbid_resumption();
+                session.out.close(Some(StreamError::new(condition)));
                 Killed::Ended
             }
             None => Killed::NotFound,
         }
     }
 
+    /// Ends every session for good.
     pub(crate) fn close_sessions(&self, condition: StreamCondition) {
-        for session in &self.lock().sessions {
-            session.outbox.close(Some(StreamError::new(condition)));
+        for session in &mut self.lock().sessions {
+            session.out.forbid_resumption();
+            session.out.close(Some(StreamError::new(condition)));
         }
+    }
+
+    /// Ends every connection; sessions that may be resumed stay.
+    pub(crate) fn close_connections(&self, condition: StreamCondition) {
+        for session in &self.lock().sessions {
+            session.out.close(Some(StreamError::new(condition)));
+        }
+    }
+
+    /// The sessions that no connection will end any more, because there is none.
+    pub(crate) fn abandoned(&self) -> Vec<SessionId> {
+        let state = self.lock();
+        let gone = |session: &&Session| session.left_behind.is_some() && session.out.resumable().is_none();
+        state.sessions.iter().filter(gone).map(|session| session.id).collect()
     }
 }
 
@@ -290,12 +371,33 @@ impl State {
     pub(crate) fn session(&mut self, id: SessionId) -> Option<&mut Session> {
         self.sessions.iter_mut().find(|session| session.id == id)
     }
+    /// A ticket for one commit.
+    pub(crate) fn next_ticket(&mut self) -> Ticket {
+        self.tickets = self.tickets.wrapping_add(1);
+        Ticket(self.tickets)
+    }
+    /// A commit was made.
+    pub(crate) fn release(&mut self, ticket: Ticket, turn: &mut Turn) {
+        for session in &mut self.sessions {
+            session.out.release(ticket, turn);
+        }
+    }
+    /// A commit failed.
+    pub(crate) fn discard(&mut self, ticket: Ticket, turn: &mut Turn) {
+        for session in &mut self.sessions {
+            session.out.discard(ticket, turn);
+        }
+    }
     /// Lets a stanza wait while the account loads. It comes back when it need not or may not wait.
-    pub(crate) fn wait(&mut self, stanza: Stanza) -> Result<oneshot::Receiver<()>, Box<(Stanza, Overfull)>> {
+    pub(crate) fn wait(
+        &mut self,
+        stanza: Stanza,
+        provenance: &Provenance,
+    ) -> Result<oneshot::Receiver<()>, Box<(Stanza, Overfull)>> {
         match &mut self.load {
             Load::Loading(waiting) if waiting.len() < MAX_WAITING => {
                 let (done, receiver) = oneshot::channel();
-                waiting.push_back(Waiting { stanza, done });
+                waiting.push_back(Waiting { stanza, provenance: provenance.clone(), done });
                 Ok(receiver)
             }
             Load::Loading(_) => Err(Box::new((stanza, Overfull::Yes))),
@@ -320,19 +422,9 @@ pub(crate) enum Overfull {
 }
 
 impl Session {
-    /// Queues a stanza for the session, behind its kept messages while those are being delivered.
+    /// Queues a stanza for the session.
     pub(crate) fn push(&mut self, stanza: &Stanza, from: Option<&Jid>, to: Option<&Jid>, turn: &mut Turn) -> Pushed {
-        if let Some(held) = &mut self.held {
-            if held.len() >= MAX_HELD {
-                return Pushed::Overflow;
-            }
-            let mut copy = stanza.clone();
-            copy.head_mut().from = from.cloned();
-            copy.head_mut().to = to.cloned();
-            held.push(copy);
-            return Pushed::Queued;
-        }
-        turn.push(&self.outbox, Delivery { stanza, from, to })
+        self.out.push(stanza, from, to, turn)
     }
 }
 
@@ -343,6 +435,32 @@ impl Loaded {
             .into_iter()
             .map(|record| (record.jid.clone(), crate::roster::item_from_record(record)))
             .collect();
-        Loaded { id, roster_version: stored.version, horizon: stored.horizon, roster, removed: stored.removed }
+        Loaded {
+            id,
+            roster_version: stored.version,
+            horizon: stored.horizon,
+            roster,
+            removed: stored.removed,
+            last_archived: None,
+            recent: VecDeque::new(),
+            preferences: ArchivePreferences::default(),
+            blocked: Vec::new(),
+            push: Vec::new(),
+            unseen: 0,
+        }
+    }
+
+    /// Contacts that are told of presence: those with a subscription, but for blocked ones (XEP-0191 §3.2).
+    pub(crate) fn subscribers(&self) -> impl Iterator<Item = &RosterItem> {
+        let visible = |item: &&RosterItem| {
+            item.subscription.from && (self.blocked.is_empty() || !self.blocks(&Jid::from(item.jid.clone())))
+        };
+        self.roster.values().filter(visible)
+    }
+
+    /// Whether the account blocks this address (XEP-0191 §5). Nobody blocks its own resources or server by mistake: the
+    /// account itself is never blocked.
+    pub(crate) fn blocks(&self, address: &Jid) -> bool {
+        self.blocked.iter().any(|entry| covers(entry, address) == Covered::Yes)
     }
 }

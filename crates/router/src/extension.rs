@@ -2,7 +2,7 @@
 //!
 //! `install` declares everything at start; the tables built from it are immutable. A claim made twice is a start-up error.
 
-use crate::{Context, Relation};
+use crate::{Context, Relation, SessionId, Settings};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -64,6 +64,8 @@ pub enum IqTarget {
 pub struct IqRequest {
     /// Who asks; verified.
     pub from: Jid,
+    /// The session that asks, when it is one of ours.
+    pub session: Option<SessionId>,
     /// What the sender is to the target.
     pub relation: Relation,
     /// Whom it addressed.
@@ -100,10 +102,18 @@ pub(crate) type FormFn = Arc<dyn Fn(&Context, &Domain) -> Option<Element> + Send
 pub(crate) type IqKey = (Place, IqKind, &'static str, &'static str);
 pub(crate) type Claim = (IqKey, Arc<dyn IqHandler>);
 
+/// A disco#info feature.
+pub(crate) struct Feature {
+    pub(crate) place: Place,
+    pub(crate) name: &'static str,
+    /// Whether it shows; always when there is no condition.
+    pub(crate) when: Option<fn(&Settings) -> bool>,
+}
+
 #[derive(Default)]
 pub(crate) struct Declared {
     pub(crate) infos: Vec<Info>,
-    pub(crate) features: Vec<(Place, &'static str)>,
+    pub(crate) features: Vec<Feature>,
     pub(crate) identities: Vec<(Place, &'static str, &'static str)>,
     pub(crate) forms: Vec<FormFn>,
     pub(crate) iq: Vec<Claim>,
@@ -134,7 +144,11 @@ impl Registrar {
     }
     /// A disco#info feature.
     pub fn disco_feature(&mut self, place: Place, feature: &'static str) {
-        self.declared.features.push((place, feature));
+        self.declared.features.push(Feature { place, name: feature, when: None });
+    }
+    /// A disco#info feature that the settings may turn off.
+    pub fn disco_feature_when(&mut self, place: Place, feature: &'static str, when: fn(&Settings) -> bool) {
+        self.declared.features.push(Feature { place, name: feature, when: Some(when) });
     }
     /// A disco#info identity (category, type).
     pub fn disco_identity(&mut self, place: Place, category: &'static str, kind: &'static str) {

@@ -18,8 +18,21 @@ pub struct SessionView {
     pub connection: String,
     /// Priority of its presence; `None` while it is not available.
     pub priority: Option<i8>,
-    /// Bytes queued for it.
+    /// Bytes queued for it, or sent and not acknowledged.
     pub queued_bytes: usize,
+    /// Whether it has a connection.
+    pub state: SessionStanding,
+    /// The id of its user agent, when it told one.
+    pub device: Option<String>,
+}
+
+/// Whether a session has a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionStanding {
+    /// It has.
+    Connected,
+    /// It was lost, and may be resumed (XEP-0198).
+    Waiting,
 }
 
 impl Router {
@@ -33,20 +46,23 @@ impl Router {
     /// Ends one session with a stream error. `false` when there is none of that address.
     pub fn kill_session(&self, jid: &FullJid, condition: StreamCondition) -> Killed {
         let Some(cell) = self.inner.shards.find(&jid.to_bare()) else { return Killed::NotFound };
-        cell.close_session(jid, condition)
+        let killed = cell.close_session(jid, condition);
+        self.end_abandoned(&cell);
+        killed
     }
 
     /// Ends every session of an account with a stream error.
     pub fn end_sessions(&self, jid: &BareJid, condition: StreamCondition) {
         if let Some(cell) = self.inner.shards.find(jid) {
             cell.close_sessions(condition);
+            self.end_abandoned(&cell);
         }
     }
 
-    /// Ends every session: what shutdown does.
-    pub fn end_all_sessions(&self, condition: StreamCondition) {
+    /// Ends every connection: what shutdown does. Sessions that may be resumed wait for that.
+    pub fn end_all_connections(&self, condition: StreamCondition) {
         for cell in self.inner.shards.all() {
-            cell.close_sessions(condition);
+            cell.close_connections(condition);
         }
     }
 }

@@ -76,6 +76,10 @@ impl Router {
                 // An account that is not there knows nobody: its handlers answer what they answer any stranger, so that no
                 // answer tells which names exist (XEP-0012 §8, XEP-0054 §3.3; RFC 6121 §8.5.1 where nobody handles it).
                 let relation = match self.loaded(&bare).await {
+                    // XEP-0191 §3.2: nobody is there for whom the account blocks.
+                    Some(addressed) if addressed.lock().loaded().is_some_and(|loaded| loaded.blocks(from)) => {
+                        return Err(unavailable());
+                    }
                     Some(addressed) => addressed.relation(&from.to_bare()),
                     None => Relation::Stranger,
                 };
@@ -103,7 +107,7 @@ impl Router {
             .handler(place, kind, payload.namespace(), payload.name())
             .cloned()
             .ok_or_else(unavailable)?;
-        let request = IqRequest { from: from.clone(), relation, target, kind, payload };
+        let request = IqRequest { from: from.clone(), session, relation, target, kind, payload };
         turn.flush();
         // P6: a handler's panic costs its request, not the server.
         match AssertUnwindSafe(handler.call(self.context(), request)).catch_unwind().await {
@@ -129,6 +133,7 @@ impl Router {
         };
         let request = IqRequest {
             from: domain.into(),
+            session: None,
             relation: Relation::Stranger,
             target: IqTarget::Domain(domain.clone()),
             kind,

@@ -54,6 +54,10 @@ pub trait Outbox: Send + Sync + 'static {
     fn close(&self, error: Option<StreamError>);
     /// Bytes queued and not yet written.
     fn queued_bytes(&self) -> usize;
+    /// Whether what is pushed now can still be sent.
+    fn is_open(&self) -> bool;
+    /// Queues a request for an acknowledgement (XEP-0198 §4), like a push.
+    fn request_acknowledgement(&self) -> Pushed;
 }
 
 /// One turn of a connection's loop: the outboxes that were pushed to and await their flush.
@@ -74,6 +78,12 @@ impl Turn {
             self.dirty.push(Arc::clone(outbox));
         }
         pushed
+    }
+    /// Asks for an acknowledgement of what was pushed, and remembers to flush.
+    pub(crate) fn request_acknowledgement(&mut self, outbox: &Arc<dyn Outbox>) {
+        if outbox.request_acknowledgement() == Pushed::First {
+            self.dirty.push(Arc::clone(outbox));
+        }
     }
     /// Flushes everything pushed so far.
     pub fn flush(&mut self) {

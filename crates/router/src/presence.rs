@@ -2,23 +2,21 @@
 
 use crate::account::{Cell, Session, State};
 use crate::effects::Effects;
+use crate::messages::{blocked_by_oneself, refuse};
 use crate::roster::cancel;
 use crate::route::planned;
-use crate::{AccountError, Commits, Delivery, Pushed, Router, SessionId, Turn};
+use crate::{AccountError, Commits, Router, SessionId, Turn};
 use std::sync::Arc;
 use stonechat_im::plan::{PresencePlan, plan_presence};
 use stonechat_im::presence::{DirectedPresence, ProbeAnswer, priority, probe_answer};
 use stonechat_im::roster::RosterItem;
 use stonechat_im::subscription::{Change, Consequence, Passage, Transition, inbound, outbound};
 use stonechat_jid::{BareJid, Jid};
-use stonechat_stanza::{PresenceType, Stanza, StanzaCondition, StanzaError, StanzaType, ns};
-use stonechat_store::{AccountId, OfflineMessage, Pending};
-use stonechat_xml::Element;
+use stonechat_stanza::{PresenceType, Stanza, StanzaCondition, StanzaError, StanzaType};
+use stonechat_store::Pending;
 use tokio::sync::oneshot;
 use tracing::{debug, error};
 
-/// Kept messages delivered between two waits for the client's socket.
-const DRAIN_BATCH: usize = 64;
 /// Characters kept of the status somebody left with.
 const LAST_STATUS: usize = 1_024;
 
@@ -45,7 +43,7 @@ impl Router {
             // RFC 6121 §4.3: probes are the server's business; errors go to whom they are for.
             (PresenceType::Probe | PresenceType::Error, None) => {}
             (PresenceType::Available | PresenceType::Unavailable, Some(to)) => {
-                directed(cell, session, presence_type, &to, stanza, &mut effects);
+                directed(cell, session, presence_type, &to, stanza, turn, &mut effects);
             }
             (PresenceType::Probe | PresenceType::Error, Some(_)) => effects.route(stanza),
             (
@@ -61,9 +59,7 @@ impl Router {
                 _ => effects.bounce(&stanza, &StanzaCondition::BadRequest.into()),
             },
         }
-        for stanza in effects.route {
-            self.route(stanza, turn, commits);
-        }
+        self.follow(effects, turn, commits);
     }
 
     /// RFC 6121 §4.2, §4.4: initial and subsequent presence.
@@ -80,6 +76,10 @@ impl Router {
             Err(error) => return effects.bounce(stanza, &error),
         };
         let mut state = cell.lock();
+        if let Some(loaded) = state.loaded_mut() {
+            // Somebody looks: what waits is counted anew.
+            loaded.unseen = 0;
+        }
         let Some(session) = state.session(id) else { return };
         let initial = session.presence.is_none();
         session.presence = Some(stanza.clone());
@@ -88,7 +88,7 @@ impl Router {
         let own: Jid = cell.jid.clone().into();
         // §4.2.2: to those who are subscribed, and to all of the user's own available resources, this one included.
         if let Some(loaded) = state.loaded() {
-            for item in loaded.roster.values().filter(|item| item.subscription.from) {
+            for item in loaded.subscribers() {
                 effects.route(stanza.to_recipient(item.jid.clone()));
             }
         }
@@ -132,73 +132,7 @@ impl Router {
         }
         // XEP-0160 §2: a resource with a non-negative priority gets what was kept.
         if priority >= 0 && state.draining.is_none() {
-            self.start_drain(cell, &mut state, id);
-        }
-    }
-
-    /// Delivers the kept messages to one session, in order, before anything newer: what arrives meanwhile is held for it.
-    /// A message leaves the store when the socket has taken it, so an interrupted delivery is repeated, never lost.
-    fn start_drain(&self, cell: &Arc<Cell>, state: &mut State, id: SessionId) {
-        let Some(account) = state.loaded().map(|loaded| loaded.id) else { return };
-        let Some(session) = state.session(id) else { return };
-        session.held = Some(Vec::new());
-        state.draining = Some(id);
-        let (router, cell) = (self.clone(), Arc::clone(cell));
-        // The first read is queued behind every append that was called before: none of them is missed.
-        let first = self.inner.store.offline(account, None, DRAIN_BATCH);
-        tokio::spawn(async move {
-            if let Err(source) = router.drain(&cell, id, account, first).await {
-                error!(event = "offline.read_failed", %source, "kept messages could not be delivered");
-            }
-            router.finish_drain(&cell, id);
-        });
-    }
-
-    async fn drain(
-        &self,
-        cell: &Arc<Cell>,
-        id: SessionId,
-        account: AccountId,
-        first: Pending<Vec<OfflineMessage>>,
-    ) -> Result<(), stonechat_store::Error> {
-        let mut batch = first.await?;
-        while let Some(last) = batch.last().map(|message| message.id) {
-            let mut turn = Turn::new();
-            let outbox = {
-                let mut state = cell.lock();
-                let Some(session) = state.session(id) else { return Ok(()) };
-                for message in &batch {
-                    let Some(stanza) = replay(message, cell) else { continue };
-                    match turn.push(&session.outbox, Delivery::of(&stanza)) {
-                        Pushed::First | Pushed::Queued => {}
-                        Pushed::Overflow | Pushed::Closed => return Ok(()),
-                    }
-                }
-                Arc::clone(&session.outbox)
-            };
-            turn.flush();
-            if !outbox.written().await {
-                return Ok(());
-            }
-            self.inner.store.remove_offline(account, last).await?;
-            if batch.len() < DRAIN_BATCH {
-                return Ok(());
-            }
-            batch = self.inner.store.offline(account, Some(last), DRAIN_BATCH).await?;
-        }
-        Ok(())
-    }
-
-    fn finish_drain(&self, cell: &Arc<Cell>, id: SessionId) {
-        let mut turn = Turn::new();
-        let mut state = cell.lock();
-        state.draining = None;
-        if let Some(session) = state.session(id)
-            && let Some(held) = session.held.take()
-        {
-            for stanza in &held {
-                session.push(stanza, stanza.from(), stanza.to(), &mut turn);
-            }
+            self.start_drain(cell, &mut state, id, turn);
         }
     }
 
@@ -265,7 +199,8 @@ impl Router {
         self.left(cell, session, turn);
     }
 
-    /// A session has left the account's list: its contacts are told, and what was held for it goes elsewhere.
+    /// A session has left the account's list: its contacts are told, and what it was sent and did not acknowledge goes
+    /// elsewhere.
     pub(crate) fn left(&self, cell: &Arc<Cell>, mut session: Session, turn: &mut Turn) {
         let mut effects = Effects::default();
         let last = {
@@ -283,11 +218,6 @@ impl Router {
                     effects.route(unavailable.to_recipient(to));
                 }
             }
-            for stanza in session.held.take().into_iter().flatten() {
-                if stanza.kind() == stonechat_stanza::Kind::Message {
-                    effects.route(stanza);
-                }
-            }
             // The kept messages that this session did not get go to the next one that may have them.
             if state.draining == Some(session.id) {
                 let next = state
@@ -297,7 +227,7 @@ impl Router {
                     .map(|other| other.id);
                 state.draining = None;
                 if let Some(next) = next {
-                    self.start_drain(cell, &mut state, next);
+                    self.start_drain(cell, &mut state, next, turn);
                 }
             }
             state.touch(self.inner.clock.monotonic());
@@ -308,9 +238,8 @@ impl Router {
                 None
             }
         };
-        for stanza in effects.route {
-            self.route(stanza, turn, &mut Commits::new());
-        }
+        self.deal_out(cell, session.out, turn, &mut effects);
+        self.follow(effects, turn, &mut Commits::new());
         if let Some((account, status)) = last {
             // XEP-0012: when the last session ended. Nothing depends on it, so nobody waits for it.
             let at = self.inner.clock.unix().as_secs();
@@ -327,6 +256,7 @@ impl Router {
     pub async fn delete_account(&self, jid: &BareJid) -> Result<(), AccountError> {
         let cell = self.doom_account(jid).await?;
         cell.close_sessions(stonechat_stanza::StreamCondition::NotAuthorized);
+        self.end_abandoned(&cell);
         Ok(())
     }
 
@@ -352,20 +282,9 @@ impl Router {
         }
         self.inner.shards.forget(jid);
         let mut turn = Turn::new();
-        for stanza in effects.route {
-            self.route(stanza, &mut turn, &mut Commits::new());
-        }
+        self.follow(effects, &mut turn, &mut Commits::new());
         Ok(cell)
     }
-}
-
-/// A kept message as it is delivered: stamped with when it was accepted (XEP-0203, by the domain that kept it).
-fn replay(message: &OfflineMessage, cell: &Cell) -> Option<Stanza> {
-    let stanza = Stanza::parse(&message.stanza).ok()?;
-    let delay = Element::new("delay", ns::DELAY)
-        .with_attribute("from", cell.jid.domain())
-        .with_attribute("stamp", crate::time::utc(message.at));
-    Some(stanza.with_appended(delay))
 }
 
 /// A pending request as it is delivered.
@@ -399,8 +318,12 @@ fn directed(
     presence_type: PresenceType,
     to: &Jid,
     stanza: Stanza,
+    turn: &mut Turn,
     effects: &mut Effects,
 ) {
+    if cell.lock().loaded().is_some_and(|loaded| loaded.blocks(to)) {
+        return refuse(cell, id, &stanza, &blocked_by_oneself(), turn);
+    }
     let mut state = cell.lock();
     // Subscribers are told anyway when the session leaves; the others are remembered.
     let subscribed =
@@ -445,7 +368,7 @@ fn tell_unavailable(
 ) {
     let own_jid: Jid = own.clone().into();
     if let Some(loaded) = state.loaded() {
-        for item in loaded.roster.values().filter(|item| item.subscription.from) {
+        for item in loaded.subscribers() {
             effects.route(stanza.to_recipient(item.jid.clone()));
         }
         // §4.5.2: and to those who got directed presence and are not subscribers.

@@ -1,14 +1,14 @@
 //! The immutable tables that extensions' declarations become at start.
 
-use crate::extension::{Claim, Declared, FeatureFn, FormFn};
-use crate::{Info, IqHandler, IqKind, Place, Registrar};
+use crate::extension::{Claim, Declared, Feature, FeatureFn, FormFn};
+use crate::{Info, IqHandler, IqKind, Place, Registrar, Settings};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Which IQs somebody answers, what disco shows, which stream features there are.
 pub struct Registry {
     pub(crate) infos: Vec<Info>,
-    pub(crate) features: Vec<(Place, &'static str)>,
+    pub(crate) features: Vec<Feature>,
     pub(crate) identities: Vec<(Place, &'static str, &'static str)>,
     pub(crate) forms: Vec<FormFn>,
     iq: HashMap<&'static str, Vec<Claim>>,
@@ -40,8 +40,8 @@ impl Registry {
             before_authentication,
             after_authentication,
         } = registrar.declared;
-        features.sort_unstable_by_key(|(place, feature)| (*place == Place::Account, *feature));
-        features.dedup();
+        features.sort_unstable_by_key(|feature| (feature.place == Place::Account, feature.name));
+        features.dedup_by_key(|feature| (feature.place, feature.name));
         let mut iq: HashMap<&'static str, Vec<Claim>> = HashMap::new();
         for (key, handler) in claims {
             let (place, kind, namespace, name) = key;
@@ -80,9 +80,10 @@ impl Registry {
         infos.sort_by_key(|info| info.xep);
         infos
     }
-    /// disco#info features at a place, sorted.
-    pub fn features(&self, place: Place) -> impl Iterator<Item = &'static str> + '_ {
-        self.features.iter().filter(move |(p, _)| *p == place).map(|(_, feature)| *feature)
+    /// disco#info features at a place under these settings, sorted.
+    pub fn features<'a>(&'a self, place: Place, settings: &'a Settings) -> impl Iterator<Item = &'static str> + 'a {
+        let shown = move |feature: &&Feature| feature.place == place && feature.when.is_none_or(|when| when(settings));
+        self.features.iter().filter(shown).map(|feature| feature.name)
     }
     /// disco#info identities (category, type) at a place.
     pub fn identities(&self, place: Place) -> impl Iterator<Item = (&'static str, &'static str)> + '_ {

@@ -60,6 +60,34 @@ impl Remote for NoRemote {
 impl Router {
     /// A kept stanza was delivered, or its sender was told that it was not: nothing is kept of it any more.
     pub fn outgoing_settled(&self, id: OutgoingId) {
-        let _ = id;
+        let written = self.inner.store.remove_outgoing(vec![id]);
+        tokio::spawn(async move {
+            if let Err(source) = written.await {
+                tracing::warn!(event = "outgoing.write_failed", %source, "a delivered stanza stays among those to be sent");
+            }
+        });
+    }
+
+    /// Hands what was on its way out when the server ended to the way out again, in order. Called once, at the start.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn resend_outgoing(&self) -> Result<(), stonechat_store::Error> {
+        const BATCH: usize = 256;
+        let mut after = None;
+        loop {
+            let batch = self.inner.store.outgoing(after, BATCH).await?;
+            let Some(last) = batch.last() else { return Ok(()) };
+            after = Some(last.id);
+            for message in batch {
+                let Ok(stanza) = Stanza::parse(&message.row.stanza) else {
+                    self.outgoing_settled(message.id);
+                    continue;
+                };
+                let Some(local) = stanza.from().map(stonechat_jid::Jid::to_domain) else { continue };
+                let outward = Outward { stanza, record: Record::Kept(message.id) };
+                self.inner.remote.send(self, local, message.row.remote, outward);
+            }
+        }
     }
 }

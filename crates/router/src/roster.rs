@@ -176,9 +176,7 @@ impl Router {
                 RosterSet::Remove { jid } => self.roster_remove(cell, &mut state, &jid, turn, &mut effects)?,
             }
         };
-        for stanza in effects.route {
-            self.route(stanza, turn, &mut Commits::new());
-        }
+        self.follow(effects, turn, &mut Commits::new());
         turn.flush();
         written.await.map(|()| None).map_err(|source| {
             error!(event = "roster.write_failed", %source, "a roster could not be written");

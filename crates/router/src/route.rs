@@ -4,20 +4,20 @@
 //! and an error is never answered, so the queue runs empty.
 
 use crate::account::{Cell, Load, Loaded, Overfull, Session, State};
+use crate::archive::ArchivePreferences;
 use crate::effects::Effects;
+use crate::messages::{Provenance, Sent, blocked_by_oneself, refuse};
 use crate::presence::InboundPresence;
-use crate::{Commits, Delivery, Outbox, Outward, Pushed, Router, SessionId, Turn};
+use crate::{Commits, Outward, Pushed, Router, SessionId, Turn};
 use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use stonechat_im::classify::{Classification, IqOrigin, message_type};
-use stonechat_im::plan::{
-    Address, Archiving, Carbons, Counting, DeliveryPlan, IqPlan, Kept, Recipient, SessionState, plan, plan_iq,
-};
-use stonechat_jid::{BareJid, FullJid};
-use stonechat_stanza::{IqType, Kind, Stanza, StanzaCondition, StanzaError, StanzaType};
-use stonechat_store::{AccountId, OfflineStored};
-use tokio::sync::oneshot;
+use stonechat_im::classify::IqOrigin;
+use stonechat_im::plan::{Address, Archiving, Counting, IqPlan, Recipient, SessionState, plan_iq};
+use stonechat_jid::{BareJid, FullJid, Jid};
+use stonechat_stanza::{IqType, Kind, Stanza, StanzaCondition, StanzaError, StanzaType, ns};
+use stonechat_store::{SavedSession, SmId, XmlKind};
+use stonechat_xml::Element;
 use tracing::{debug, error, warn};
 
 impl Router {
@@ -25,8 +25,12 @@ impl Router {
     pub(crate) fn load(&self, cell: &Arc<Cell>) {
         let (router, cell) = (self.clone(), Arc::clone(cell));
         tokio::spawn(async move {
+            let mut saved = Vec::new();
             let load = match router.read_account(&cell.jid).await {
-                Ok(Some(loaded)) => Load::Present(Box::new(loaded)),
+                Ok(Some((loaded, sessions))) => {
+                    saved = sessions;
+                    Load::Present(Box::new(loaded))
+                }
                 Ok(None) => Load::Absent,
                 Err(source) => {
                     error!(event = "account.load_failed", account = %cell.jid, %source, "an account could not be loaded");
@@ -36,12 +40,22 @@ impl Router {
             };
             let mut turn = Turn::new();
             let mut effects = Effects::default();
+            // Before anything is delivered: they are sessions like others.
+            router.restore(&cell, saved);
             {
                 // Under one lock, so that nothing that arrives now overtakes what waited (P3).
                 let mut state = cell.lock();
                 for entry in state.finish_loading(load, router.inner.clock.monotonic()) {
                     let mut commits = Commits::new();
-                    router.process(&cell, &mut state, entry.stanza, &mut turn, &mut commits, &mut effects);
+                    router.process(
+                        &cell,
+                        &mut state,
+                        entry.stanza,
+                        &entry.provenance,
+                        &mut turn,
+                        &mut commits,
+                        &mut effects,
+                    );
                     tokio::spawn(async move {
                         commits.settle().await;
                         // Nobody waits when the stream has ended meanwhile.
@@ -50,16 +64,39 @@ impl Router {
                 }
             }
             cell.announce_loaded();
-            for stanza in effects.route {
-                router.route(stanza, &mut turn, &mut Commits::new());
-            }
+            router.follow(effects, &mut turn, &mut Commits::new());
         });
     }
 
-    async fn read_account(&self, jid: &BareJid) -> Result<Option<Loaded>, stonechat_store::Error> {
-        let Some(account) = self.inner.store.account(jid).await? else { return Ok(None) };
-        let roster = self.inner.store.roster(account.id).await?;
-        Ok(Some(Loaded::new(account.id, roster)))
+    async fn read_account(&self, jid: &BareJid) -> Result<Option<(Loaded, Vec<SavedSession>)>, stonechat_store::Error> {
+        let store = &self.inner.store;
+        let Some(account) = store.account(jid).await? else { return Ok(None) };
+        let id = account.id;
+        // All of them at once: a log-in waits for the slowest, not for the sum.
+        let (roster, bounds, marks, blocked, push, preferences, holders) = tokio::try_join!(
+            store.roster(id),
+            store.archive_bounds(id),
+            store.recent_marks(id, crate::archive::RECENT_LOADED),
+            store.blocked(id),
+            store.push_registrations(id),
+            store.xml(id, XmlKind::ArchivePreferences, ""),
+            store.spool_holders(id),
+        )?;
+        let sessions = match self.has_saved_sessions(jid) {
+            crate::resumption::Saves::Some => store.take_sessions(id).await?,
+            crate::resumption::Saves::None => Vec::new(),
+        };
+        self.release_later(id, holders, &sessions);
+        let mut loaded = Loaded::new(id, roster);
+        loaded.last_archived = bounds.map(|(_, last)| last);
+        loaded.recent = marks.into_iter().rev().collect();
+        loaded.blocked = blocked;
+        loaded.push = push;
+        loaded.preferences = preferences
+            .and_then(|xml| Element::parse(&xml, ns::MAM).ok())
+            .and_then(|element| ArchivePreferences::from_element(&element).ok())
+            .unwrap_or_default();
+        Ok(Some((loaded, sessions)))
     }
 
     /// The cell of an account that exists, once it is loaded.
@@ -71,24 +108,17 @@ impl Router {
     }
 
     /// Takes a stanza from a bound session.
-    #[expect(clippy::too_many_arguments, reason = "they are the session's own fields, lent one by one")]
     pub(crate) async fn accept_from_client(
         &self,
-        cell: &Arc<Cell>,
-        session: SessionId,
-        jid: &FullJid,
-        outbox: &Arc<dyn Outbox>,
-        mut stanza: Stanza,
+        from: From<'_>,
+        stanza: Stanza,
         turn: &mut Turn,
         commits: &mut Commits,
     ) {
+        let From { cell, session, jid, number } = from;
         match stanza.stanza_type() {
             StanzaType::Message(_) => {
-                // RFC 6120 §10.3.1: without a recipient it is for the account itself.
-                if stanza.to().is_none() {
-                    stanza.head_mut().to = Some(cell.jid.clone().into());
-                }
-                self.route(stanza, turn, commits);
+                self.message_from_client(Sent { cell, session, number, stanza }, turn, commits);
             }
             StanzaType::Presence(_) => self.presence_from_client(cell, session, stanza, turn, commits),
             StanzaType::Iq(iq_type) => {
@@ -99,17 +129,32 @@ impl Router {
                         turn.flush();
                         commits.settle().await;
                         // Boxed: a slow path must not be room in every connection's task.
-                        for reply in Box::pin(self.answer(cell, Some(session), jid.as_jid(), &stanza, turn)).await {
-                            turn.push(outbox, Delivery::of(&reply));
+                        let replies = Box::pin(self.answer(cell, Some(session), jid.as_jid(), &stanza, turn)).await;
+                        let mut state = cell.lock();
+                        for reply in replies {
+                            if let Some(session) = state.session(session) {
+                                session.push(&reply, reply.from(), reply.to(), turn);
+                            }
                         }
-                        if cell.lock().doomed {
+                        let doomed = state.doomed;
+                        drop(state);
+                        if doomed {
                             turn.flush();
                             cell.close_sessions(stonechat_stanza::StreamCondition::NotAuthorized);
                         }
                     }
                     // RFC 6120 §8.2.3: a result or error that nobody asked for ends here.
                     IqType::Result | IqType::Error if for_server => {}
-                    _ => self.route(stanza, turn, commits),
+                    _ => {
+                        let to = stanza.to().cloned();
+                        let blocked =
+                            to.is_some_and(|to| cell.lock().loaded().is_some_and(|loaded| loaded.blocks(&to)));
+                        if blocked {
+                            refuse(cell, session, &stanza, &blocked_by_oneself(), turn);
+                        } else {
+                            self.route(stanza, turn, commits);
+                        }
+                    }
                 }
             }
         }
@@ -144,13 +189,25 @@ impl Router {
 
     /// Routes a stanza that originates here or whose sender was verified, and everything that follows from it.
     pub fn route(&self, stanza: Stanza, turn: &mut Turn, commits: &mut Commits) {
-        let mut effects = self.route_one(stanza, turn, commits);
-        if effects.route.is_empty() {
-            return;
-        }
-        let mut queue: VecDeque<Stanza> = effects.route.drain(..).collect();
-        while let Some(next) = queue.pop_front() {
-            queue.extend(self.route_one(next, turn, commits).route);
+        let effects = self.route_one(stanza, turn, commits);
+        self.follow(effects, turn, commits);
+    }
+
+    /// Does what steps left to be done elsewhere, and what follows from that.
+    pub(crate) fn follow(&self, effects: Effects, turn: &mut Turn, commits: &mut Commits) {
+        let mut queue: VecDeque<Effects> = VecDeque::new();
+        let mut next = Some(effects);
+        while let Some(effects) = next {
+            for stanza in effects.route {
+                queue.push_back(self.route_one(stanza, turn, commits));
+            }
+            for cell in effects.wake {
+                self.wake_devices(&cell);
+            }
+            for (cell, session) in effects.end {
+                self.expire(&cell, session);
+            }
+            next = queue.pop_front();
         }
     }
 
@@ -176,12 +233,12 @@ impl Router {
             return effects;
         }
         let cell = self.cell(&to.to_bare());
-        self.to_account(&cell, stanza, turn, commits, &mut effects);
+        self.to_account(&cell, stanza, Provenance::default(), turn, commits, &mut effects);
         effects
     }
 
     /// A stanza for a served domain itself that is not an IQ for a handler.
-    fn to_domain(&self, stanza: &Stanza, effects: &mut Effects) {
+    pub(crate) fn to_domain(&self, stanza: &Stanza, effects: &mut Effects) {
         match stanza.kind() {
             // Presence to a server means nothing here (abuse case 82: nor does a subscription to it).
             Kind::Presence => {}
@@ -190,18 +247,19 @@ impl Router {
         }
     }
 
-    fn to_account(
+    pub(crate) fn to_account(
         &self,
         cell: &Arc<Cell>,
         stanza: Stanza,
+        provenance: Provenance,
         turn: &mut Turn,
         commits: &mut Commits,
         effects: &mut Effects,
     ) {
         let mut state = cell.lock();
-        let stanza = match state.wait(stanza) {
+        let stanza = match state.wait(stanza, &provenance) {
             Ok(done) => {
-                commits.add(done);
+                commits.add_unqueued(done);
                 return;
             }
             Err(refused) => match *refused {
@@ -212,7 +270,7 @@ impl Router {
                 }
             },
         };
-        self.process(cell, &mut state, stanza, turn, commits, effects);
+        self.process(cell, &mut state, stanza, &provenance, turn, commits, effects);
     }
 
     /// One step of a loaded account.
@@ -221,6 +279,7 @@ impl Router {
         cell: &Arc<Cell>,
         state: &mut State,
         stanza: Stanza,
+        provenance: &Provenance,
         turn: &mut Turn,
         commits: &mut Commits,
         effects: &mut Effects,
@@ -231,115 +290,56 @@ impl Router {
         }
         state.touch(self.inner.clock.monotonic());
         match stanza.stanza_type() {
-            StanzaType::Message(_) => {
-                if let Some((id, kept)) = deliver_message(state, stanza, turn, effects) {
-                    self.keep_offline(id, kept, commits);
-                }
+            StanzaType::Message(_) => self.deliver_message(cell, state, stanza, provenance, turn, commits, effects),
+            // XEP-0191 §3.2: presence of whom the account blocks is not seen, and an IQ finds nobody.
+            StanzaType::Presence(_) if is_blocked(state, &stanza) => {}
+            StanzaType::Iq(_) if is_blocked(state, &stanza) => {
+                effects.bounce(&stanza, &StanzaCondition::ServiceUnavailable.into());
             }
             StanzaType::Presence(presence_type) => {
                 let inbound = InboundPresence { router: self, cell, presence_type, stanza };
                 inbound.accept(state, turn, commits, effects);
             }
+            // It may answer a request that was made for the account (a notification's, XEP-0357 §6).
+            StanzaType::Iq(IqType::Result | IqType::Error) if stanza.to().is_some_and(Jid::is_bare) => {
+                self.take_answer(&stanza);
+            }
             StanzaType::Iq(iq_type) => deliver_iq(state, iq_type, &stanza, turn, effects),
         }
     }
-
-    /// Queues a message for the offline store. The write is queued before this returns, so the order of messages is the
-    /// order of calls; the sender hears of a failure once it is known.
-    fn keep_offline(&self, id: AccountId, stanza: Stanza, commits: &mut Commits) {
-        let limits = self.inner.settings.load().offline;
-        let at = u64::try_from(self.inner.clock.unix().as_millis()).unwrap_or(u64::MAX);
-        let written = self.inner.store.append_offline(id, at, stanza.to_xml(), limits.messages, limits.bytes);
-        let (sender, receiver) = oneshot::channel();
-        let router = self.clone();
-        tokio::spawn(async move {
-            match written.await {
-                Ok(OfflineStored::Stored(_)) => {}
-                // XEP-0160 §2: a full store is service-unavailable.
-                Ok(OfflineStored::Full) => {
-                    let error = StanzaError::new(StanzaCondition::ServiceUnavailable)
-                        .with_text("no more messages are kept for the recipient");
-                    router.accept_bounce(&stanza, &error);
-                }
-                Err(source) => {
-                    error!(event = "offline.write_failed", %source, "a message could not be kept");
-                    let error = StanzaError::new(StanzaCondition::ResourceConstraint)
-                        .with_text("the message could not be kept; try again later");
-                    router.accept_bounce(&stanza, &error);
-                }
-            }
-            let _ = sender.send(());
-        });
-        commits.add(receiver);
-    }
 }
 
-fn session_states(sessions: &[Session]) -> SmallVec<[SessionState; 4]> {
+/// Whom a stanza comes from, among the bound sessions.
+pub(crate) struct From<'a> {
+    pub(crate) cell: &'a Arc<Cell>,
+    pub(crate) session: SessionId,
+    pub(crate) jid: &'a FullJid,
+    /// The stream's number of this stanza, when it counts and may be resumed (XEP-0198).
+    pub(crate) number: Option<(SmId, u32)>,
+}
+
+fn is_blocked(state: &State, stanza: &Stanza) -> bool {
+    state.loaded().zip(stanza.from()).is_some_and(|(loaded, from)| loaded.blocks(from))
+}
+
+pub(crate) fn session_states(sessions: &[Session]) -> SmallVec<[SessionState; 4]> {
     sessions
         .iter()
         .map(|session| SessionState {
             priority: session.presence.as_ref().map(|_| session.priority),
-            carbons: Carbons::Disabled,
-            counting: Counting::No,
+            carbons: session.carbons,
+            counting: if session.out.resumable().is_some() { Counting::Resumable } else { Counting::No },
         })
         .collect()
 }
 
-fn address_of(sessions: &[Session], stanza: &Stanza) -> Address {
+pub(crate) fn address_of(sessions: &[Session], stanza: &Stanza) -> Address {
     match stanza.to() {
         Some(to) if !to.is_bare() => {
             sessions.iter().position(|session| session.jid.as_jid() == to).map_or(Address::NoSession, Address::Session)
         }
         _ => Address::Bare,
     }
-}
-
-/// Does what the plan says. Returns the message when it is to be kept, and for whom.
-fn deliver_message(
-    state: &mut State,
-    stanza: Stanza,
-    turn: &mut Turn,
-    effects: &mut Effects,
-) -> Option<(AccountId, Stanza)> {
-    let kind = message_type(&stanza);
-    let classification = Classification::of(&stanza);
-    let mut states = session_states(&state.sessions);
-    let mut address = address_of(&state.sessions, &stanza);
-    let id = state.loaded().map(|loaded| loaded.id);
-    // A session whose connection turns out to have ended, or that reads too slowly, is planned without.
-    for _ in 0..=states.len() {
-        let recipient = match id {
-            Some(_) => Recipient::Account { sessions: &states, address, archiving: Archiving::Off },
-            None => Recipient::Absent,
-        };
-        let decision: DeliveryPlan = plan(kind, classification, recipient);
-        let mut delivered = 0usize;
-        for &index in &decision.deliver {
-            let Some(session) = state.sessions.get_mut(index) else { continue };
-            match session.push(&stanza, stanza.from(), stanza.to(), turn) {
-                Pushed::First | Pushed::Queued => delivered = delivered.saturating_add(1),
-                Pushed::Overflow | Pushed::Closed => {
-                    if let Some(gone) = states.get_mut(index) {
-                        gone.priority = None;
-                    }
-                    if address == Address::Session(index) {
-                        address = Address::NoSession;
-                    }
-                }
-            }
-        }
-        if delivered == 0 && !decision.deliver.is_empty() {
-            continue;
-        }
-        if let Some(condition) = decision.bounce {
-            effects.bounce(&stanza, &condition.into());
-        }
-        return match (decision.kept, id) {
-            (Kept::Offline, Some(id)) => Some((id, stanza)),
-            _ => None,
-        };
-    }
-    None
 }
 
 /// Does what the plan of an IQ says. IQ requests to the account itself have been answered before.

@@ -1,12 +1,14 @@
 //! The router's state and its short operations; the pipeline itself is in [`crate::route`].
 
 use crate::account::{Cell, Shards};
+use crate::committer::Committer;
+use crate::push::Notifications;
 use crate::{
     AccountError, AccountPresence, Clock, Commits, Context, Hosts, Random, Registry, Remote, Settings, SystemClock,
     Turn,
 };
 use arc_swap::ArcSwap;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -50,9 +52,13 @@ pub(crate) struct Inner {
     pub(crate) next_session: AtomicU64,
     /// Requests of the server's own that await their answers: by id, and whom they were sent to.
     pub(crate) requests: Mutex<HashMap<String, (Jid, oneshot::Sender<Stanza>)>>,
+    pub(crate) committer: Committer,
+    pub(crate) notifications: Notifications,
+    /// Accounts whose sessions were saved and not taken out yet.
+    pub(crate) saved: Mutex<HashSet<BareJid>>,
     hashing_waiting: Semaphore,
     hashing: Semaphore,
-    started: Instant,
+    pub(crate) started: Instant,
 }
 
 /// The router. Cloning shares it.
@@ -93,6 +99,9 @@ impl Router {
                 sessions: AtomicU64::new(0),
                 next_session: AtomicU64::new(1),
                 requests: Mutex::new(HashMap::new()),
+                committer: Committer::default(),
+                notifications: Notifications::default(),
+                saved: Mutex::new(HashSet::new()),
                 hashing_waiting: Semaphore::new(HASHING_QUEUE),
                 hashing: Semaphore::new(cores),
                 started,
@@ -152,6 +161,17 @@ impl Router {
     /// How many sessions are bound.
     pub fn session_count(&self) -> u64 {
         self.inner.sessions.load(Ordering::Relaxed)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub(crate) fn millis(&self) -> u64 {
+        u64::try_from(self.inner.clock.unix().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn random_u32(&self) -> u32 {
+        let mut bytes = [0u8; 4];
+        self.inner.random.fill(&mut bytes);
+        u32::from_le_bytes(bytes)
     }
 
     pub(crate) fn random_token(&self) -> String {

@@ -1,12 +1,15 @@
 //! A bound session from its connection's point of view.
 
 use crate::account::Cell;
+use crate::outflow::{Acknowledged, Attention};
 use crate::{BindError, Outbox, Router, Turn};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use stonechat_im::plan::Carbons;
 use stonechat_jid::{BareJid, FullJid, Level};
 use stonechat_stanza::{Stanza, StanzaCondition, StanzaError};
+use stonechat_store::SmId;
 use tokio::sync::oneshot;
 
 /// Numbers sessions since the start of the process; never reused.
@@ -18,6 +21,8 @@ pub struct SessionId(pub u64);
 pub struct SessionFacts {
     /// For people: the peer's address, the kind of connection, the TLS version.
     pub connection: String,
+    /// The id of the client's user agent, when it told one (XEP-0388 §2.2).
+    pub device: Option<String>,
 }
 
 /// How many commits one stream may have outstanding before its reading stops.
@@ -29,7 +34,24 @@ const MAX_COMMITS: usize = 256;
 /// the stream's other stanzas do not.
 #[derive(Default)]
 pub struct Commits {
-    pending: VecDeque<oneshot::Receiver<()>>,
+    pending: VecDeque<Outstanding>,
+    /// The stanza whose writes are being added; none before the stream counts.
+    current: Option<u32>,
+}
+
+struct Outstanding {
+    /// The stanza it belongs to.
+    number: Option<u32>,
+    done: oneshot::Receiver<()>,
+    queued: Queued,
+}
+
+/// Whether a write is in the store's queue yet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Queued {
+    Yes,
+    /// It waits for an account to load.
+    No,
 }
 
 impl Commits {
@@ -37,41 +59,94 @@ impl Commits {
     pub fn new() -> Self {
         Commits::default()
     }
+    /// What is added from now on belongs to this stanza.
+    pub(crate) fn begin(&mut self, number: Option<u32>) {
+        self.current = number;
+    }
     /// Adds a write; its end is told by a message, or by the end of whoever would have sent it.
-    pub(crate) fn add(&mut self, commit: oneshot::Receiver<()>) {
-        self.pending.push_back(commit);
+    pub(crate) fn add(&mut self, done: oneshot::Receiver<()>) {
+        self.pending.push_back(Outstanding { number: self.current, done, queued: Queued::Yes });
+    }
+    /// Adds a stanza whose writes are not even queued.
+    pub(crate) fn add_unqueued(&mut self, done: oneshot::Receiver<()>) {
+        self.pending.push_back(Outstanding { number: self.current, done, queued: Queued::No });
+    }
+    /// Whether something waits that is not in the store's queue: then a write that is queued now overtakes it.
+    pub(crate) fn waits_unqueued(&self) -> bool {
+        self.pending.iter().any(|outstanding| outstanding.queued == Queued::No)
+    }
+    /// The newest stanza before the oldest that waits; `None` when there is none.
+    pub(crate) fn settled_before(&self) -> Option<u32> {
+        let oldest = self.pending.front().map_or(self.current, |outstanding| outstanding.number);
+        // XEP-0198 §4: counts go around at 2^32.
+        oldest.map(|number| number.wrapping_sub(1))
     }
     /// Whether nothing is outstanding.
     pub fn is_empty(&self) -> bool {
         self.pending.is_empty()
     }
+    /// Takes what is settled off the front. The stanza that the oldest of the others belongs to.
+    fn oldest(&mut self) -> Option<Option<u32>> {
+        while let Some(front) = self.pending.front_mut() {
+            match front.done.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => return Some(front.number),
+                // Done, or the task which wrote is gone: there is nothing left to wait for.
+                Ok(()) | Err(oneshot::error::TryRecvError::Closed) => {}
+            }
+            self.pending.pop_front();
+        }
+        None
+    }
+    /// Resolves when the oldest is settled; at once when there is none.
+    pub async fn step(&mut self) {
+        if let Some(front) = self.pending.front_mut() {
+            let _ = (&mut front.done).await;
+            self.pending.pop_front();
+        }
+    }
     /// Resolves when every write accepted so far is committed or was answered with an error.
     pub async fn settle(&mut self) {
-        while let Some(commit) = self.pending.front_mut() {
-            // An error means that the task which wrote is gone; there is nothing left to wait for.
-            let _ = commit.await;
-            self.pending.pop_front();
+        while !self.pending.is_empty() {
+            self.step().await;
         }
     }
     /// Resolves when so few are outstanding that reading may go on.
     pub async fn make_room(&mut self) {
         while self.pending.len() > MAX_COMMITS {
-            if let Some(commit) = self.pending.front_mut() {
-                let _ = commit.await;
-                self.pending.pop_front();
-            }
+            self.step().await;
         }
     }
 }
 
-/// A bound session, owned by its connection. Dropping it without [`ClientSession::end`] ends it all the same.
+/// How a stream came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The client closed it, which ends its session (XEP-0198 §5).
+    Closed,
+    /// Anything else: a session that may be resumed waits for that.
+    Lost,
+}
+
+/// A bound session, owned by its connection. Dropping it without [`ClientSession::end`] means that the connection was lost.
 pub struct ClientSession {
     pub(crate) router: Router,
     pub(crate) cell: Arc<Cell>,
     pub(crate) id: SessionId,
     pub(crate) jid: FullJid,
-    pub(crate) outbox: Arc<dyn Outbox>,
+    pub(crate) commits: Commits,
+    pub(crate) counting: Inbound,
     pub(crate) ended: bool,
+}
+
+/// XEP-0198, in the direction from the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inbound {
+    NotCounting,
+    /// So many stanzas were received; under this id they may be counted on after a loss.
+    Counting {
+        received: u32,
+        id: Option<SmId>,
+    },
 }
 
 /// How many resources to try when the client leaves the choice to us.
@@ -105,9 +180,53 @@ impl Router {
             self.left(&cell, replaced, &mut Turn::new());
         }
         self.inner.sessions.fetch_add(1, Ordering::Relaxed);
-        Ok(ClientSession { router: self.clone(), cell, id, jid, outbox, ended: false })
+        Ok(ClientSession {
+            router: self.clone(),
+            cell,
+            id,
+            jid,
+            commits: Commits::new(),
+            counting: Inbound::NotCounting,
+            ended: false,
+        })
     }
 }
+
+impl Router {
+    /// The resource of a client that leaves it to us (XEP-0386 §3.2.1): what it says of itself, and something that is the same
+    /// for the same device each time and tells nobody which device it is.
+    pub fn resource_of(&self, account: &BareJid, tag: Option<&str>, device: Option<&str>) -> String {
+        let own = match device {
+            Some(device) => {
+                let reference = crate::archive::reference(account, account, device);
+                format!("{:016x}", reference.0)
+            }
+            None => {
+                let mut token = self.random_token();
+                token.truncate(2 * RESOURCE_BYTES);
+                token
+            }
+        };
+        match tag.map(str::trim).filter(|tag| !tag.is_empty()) {
+            Some(tag) => format!("{tag}/{own}"),
+            None => own,
+        }
+    }
+
+    /// The id and the time of the first and of the last message of an account's archive; none when there are no archives.
+    pub async fn archive_bounds(&self, account: &BareJid) -> Option<ArchiveBounds> {
+        if !self.settings().archive.enabled {
+            return None;
+        }
+        let id = self.account_id(account).await?;
+        let (first, last) = self.inner.store.archive_bounds(id).await.ok()??;
+        let told = |id: stonechat_store::ArchiveId| (id.text(), crate::time::utc(id.millis()));
+        Some((told(first), told(last)))
+    }
+}
+
+/// The id and the time (XEP-0082) of the first message of an archive and of the last.
+pub type ArchiveBounds = ((String, String), (String, String));
 
 impl ClientSession {
     /// The bound address.
@@ -120,32 +239,163 @@ impl ClientSession {
     }
 
     /// Takes one stanza from the client: `from` is stamped, what only the server may say is cut already. Delivers it,
-    /// keeps it or answers it. Writes it asked for are added to `commits`; what was pushed is flushed by the turn.
-    pub async fn accept(&mut self, stanza: Stanza, turn: &mut Turn, commits: &mut Commits) {
-        self.router.accept_from_client(&self.cell, self.id, &self.jid, &self.outbox, stanza, turn, commits).await;
-        if !commits.is_empty() {
+    /// keeps it or answers it. What was pushed is flushed by the turn.
+    pub async fn accept(&mut self, stanza: Stanza, turn: &mut Turn) {
+        let number = self.count();
+        let from = crate::route::From { cell: &self.cell, session: self.id, jid: &self.jid, number };
+        self.router.accept_from_client(from, stanza, turn, &mut self.commits).await;
+        if !self.commits.is_empty() {
             turn.flush();
-            commits.make_room().await;
+            self.commits.make_room().await;
         }
     }
 
-    /// The stream has ended: the contacts see the resource leave (RFC 6121 §4.5.3).
-    pub fn end(mut self, turn: &mut Turn) {
-        self.finish(turn);
+    /// A stanza of the client was answered by its stream, or refused without a word: the answer goes the way of all stanzas.
+    pub fn answered(&mut self, reply: Option<&Stanza>, turn: &mut Turn) {
+        self.count();
+        if let Some(reply) = reply
+            && let Some(session) = self.cell.lock().session(self.id)
+        {
+            session.push(reply, reply.from(), reply.to(), turn);
+        }
     }
 
-    fn finish(&mut self, turn: &mut Turn) {
+    /// Counts a stanza that was received.
+    fn count(&mut self) -> Option<(SmId, u32)> {
+        let Inbound::Counting { received, id } = &mut self.counting else { return None };
+        *received = received.wrapping_add(1);
+        self.commits.begin(Some(*received));
+        id.map(|id| (id, *received))
+    }
+
+    /// Begins to count, in both directions (XEP-0198 §3): with the next stanza. `resumable` asks for a session that may be
+    /// resumed.
+    pub fn enable_counting(&mut self, resumable: Resumable) -> Option<SmId> {
+        let id = match resumable {
+            Resumable::Yes => {
+                let mut bytes = [0u8; 16];
+                self.router.inner.random.fill(&mut bytes);
+                Some(SmId(bytes))
+            }
+            Resumable::No => None,
+        };
+        self.commits.begin(None);
+        self.counting = Inbound::Counting { received: 0, id };
+        if let Some(session) = self.cell.lock().session(self.id) {
+            session.out.count(id);
+        }
+        id
+    }
+
+    /// How many stanzas were handled: received, and everything that they asked to be kept is.
+    pub fn handled(&mut self) -> u32 {
+        let Inbound::Counting { received, .. } = self.counting else { return 0 };
+        match self.commits.oldest() {
+            Some(Some(number)) => number.wrapping_sub(1),
+            // What was received before counting began counts for nothing.
+            Some(None) => 0,
+            None => received,
+        }
+    }
+
+    /// How many stanzas were received since counting began.
+    pub fn received(&self) -> u32 {
+        match self.counting {
+            Inbound::Counting { received, .. } => received,
+            Inbound::NotCounting => 0,
+        }
+    }
+
+    /// Resolves when [`ClientSession::handled`] may have grown; never when nothing is outstanding.
+    pub async fn handles_more(&mut self) {
+        if self.commits.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        self.commits.step().await;
+    }
+
+    /// Resolves when everything that the client's stanzas asked to be kept is kept, or was answered with an error.
+    pub async fn settle(&mut self) {
+        self.commits.settle().await;
+    }
+
+    /// The client says how many stanzas it has handled.
+    ///
+    /// # Errors
+    /// So many were sent, when that is less.
+    pub fn acknowledged(&mut self, handled: u32, turn: &mut Turn) -> Result<(), u32> {
+        let mut state = self.cell.lock();
+        let account = state.loaded().map(|loaded| loaded.id);
+        let Some(session) = state.session(self.id) else { return Ok(()) };
+        match (session.out.acknowledge(handled, turn), account) {
+            (Acknowledged::TooMuch(sent), _) => Err(sent),
+            (Acknowledged::Spooled(id, number), Some(account)) => {
+                let written = self.router.inner.store.acknowledge_spool(account, id, number);
+                tokio::spawn(async move {
+                    if let Err(source) = written.await {
+                        tracing::warn!(event = "spool.write_failed", %source, "an acknowledgement was not noted");
+                    }
+                });
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The client says whether somebody looks (XEP-0352).
+    pub fn set_attention(&mut self, attention: Attention, turn: &mut Turn) {
+        let mut state = self.cell.lock();
+        if let (Attention::Active, Some(loaded)) = (attention, state.loaded_mut()) {
+            loaded.unseen = 0;
+        }
+        if let Some(session) = state.session(self.id) {
+            session.out.set_attention(attention, turn);
+        }
+    }
+
+    /// The client asks for copies of what its account sends and receives elsewhere (XEP-0280).
+    pub fn enable_carbons(&mut self) {
+        if let Some(session) = self.cell.lock().session(self.id) {
+            session.carbons = Carbons::Enabled;
+        }
+    }
+
+    /// The stream has ended: the session waits to be resumed, or its contacts see it leave (RFC 6121 §4.5.3).
+    pub fn end(mut self, ending: Ending, turn: &mut Turn) {
+        self.finish(ending, turn);
+    }
+
+    fn finish(&mut self, ending: Ending, turn: &mut Turn) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
+        let commits = std::mem::take(&mut self.commits);
+        let waits = match (ending, self.counting) {
+            (Ending::Lost, Inbound::Counting { received, id: Some(_) }) => {
+                self.router.hibernate(&self.cell, self.id, received, commits)
+            }
+            _ => crate::resumption::Waits::No,
+        };
+        if waits == crate::resumption::Waits::No {
+            self.router.unbind(&self.cell, self.id, turn);
+        }
         self.router.inner.sessions.fetch_sub(1, Ordering::Relaxed);
-        self.router.unbind(&self.cell, self.id, turn);
+        self.cell.announce_moved();
     }
+}
+
+/// Whether a client asks for a session that may be resumed (XEP-0198 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resumable {
+    /// It does.
+    Yes,
+    /// It only counts.
+    No,
 }
 
 impl Drop for ClientSession {
     fn drop(&mut self) {
-        self.finish(&mut Turn::new());
+        self.finish(Ending::Lost, &mut Turn::new());
     }
 }
 

@@ -12,6 +12,31 @@ pub enum RegistrationMode {
     Open,
 }
 
+/// `[storage] durability`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// What is kept is shown and acknowledged behind its commit.
+    #[default]
+    Full,
+    /// It is shown and acknowledged at once, and written soon after: the last moments before a crash may be lost.
+    Relaxed,
+}
+
+/// `[archive]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ArchiveSettings {
+    /// Whether there are archives.
+    pub enabled: bool,
+    /// How long messages stay in them; `None` for ever.
+    pub keep: Option<std::time::Duration>,
+}
+
+impl Default for ArchiveSettings {
+    fn default() -> Self {
+        ArchiveSettings { enabled: true, keep: Some(std::time::Duration::from_secs(90 * 24 * 3600)) }
+    }
+}
+
 /// Bounds of what is kept for one account while it is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OfflineLimits {
@@ -36,6 +61,14 @@ pub struct Settings {
     pub registration: RegistrationMode,
     /// Offline bounds.
     pub offline: OfflineLimits,
+    /// Archives.
+    pub archive: ArchiveSettings,
+    /// When what is kept counts as kept.
+    pub durability: Durability,
+    /// Entries one block list may have.
+    pub max_blocked: usize,
+    /// Push registrations one account may have.
+    pub max_push: usize,
     /// Sessions one account may have bound at a time.
     pub max_sessions: usize,
     /// Entries one roster may have.
@@ -54,6 +87,10 @@ impl Default for Settings {
             admins: Vec::new(),
             registration: RegistrationMode::Closed,
             offline: OfflineLimits::default(),
+            archive: ArchiveSettings::default(),
+            durability: Durability::Full,
+            max_blocked: 1_000,
+            max_push: 16,
             max_sessions: 32,
             max_roster: 5_000,
             max_documents: 1024 * 1024,

@@ -10,6 +10,7 @@ fn number(kind: XmlKind) -> i64 {
     match kind {
         XmlKind::Private => 1,
         XmlKind::VCard => 2,
+        XmlKind::ArchivePreferences => 3,
     }
 }
 

@@ -9,6 +9,8 @@ pub enum XmlKind {
     Private,
     /// XEP-0054; the key is empty.
     VCard,
+    /// XEP-0441; the key is empty.
+    ArchivePreferences,
 }
 
 /// Storage of such documents.

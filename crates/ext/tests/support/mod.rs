@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain, Level};
 use stonechat_router::{
-    ClientSession, Clock, Commits, Delivery, Hosts, Outbox, Outward, Parts, Pushed, Random, Registrar, Registry,
-    Remote, Router, SessionFacts, Settings, Turn,
+    ClientSession, Clock, Commits, Delivery, Ending, Hosts, Outbox, Outward, Parts, Pushed, Random, Registrar,
+    Registry, Remote, Router, SessionFacts, Settings, Turn,
 };
 use stonechat_sasl::{Credentials, prepare_password};
 use stonechat_stanza::{Stanza, StreamError};
@@ -129,6 +129,12 @@ impl Outbox for Inbox {
     fn queued_bytes(&self) -> usize {
         0
     }
+    fn is_open(&self) -> bool {
+        true
+    }
+    fn request_acknowledgement(&self) -> Pushed {
+        Pushed::Queued
+    }
 }
 
 /// Another server, to which everything gets through.
@@ -159,10 +165,15 @@ pub(crate) fn account(name: &str) -> BareJid {
 impl Server {
     /// Serves `stone.example` with the accounts alice, bob and carol; bob sees alice's presence.
     pub(crate) async fn start(settings: Settings) -> Server {
+        let clock = Arc::new(Hands { start: Instant::now(), seconds: AtomicU64::new(0) });
+        let server = Server::on(settings, Arc::new(MemoryStore::new()), clock);
+        server.fill().await;
+        server
+    }
+
+    fn on(settings: Settings, store: Arc<MemoryStore>, clock: Arc<Hands>) -> Server {
         let mut registrar = Registrar::new();
         stonechat_ext::install_all(&mut registrar);
-        let store = Arc::new(MemoryStore::new());
-        let clock = Arc::new(Hands { start: Instant::now(), seconds: AtomicU64::new(0) });
         let elsewhere = Arc::new(Inbox::default());
         let router = Router::new(Parts {
             hosts: Hosts::new([domain()]).unwrap(),
@@ -173,7 +184,11 @@ impl Server {
             clock: clock.clone(),
             random: Arc::new(Counting(AtomicU8::new(0))),
         });
-        let server = Server { router, store, clock, elsewhere };
+        Server { router, store, clock, elsewhere }
+    }
+
+    async fn fill(&self) {
+        let server = self;
         for name in ["alice", "bob", "carol"] {
             // One round: nobody attacks these.
             let credentials = Credentials::derive(&prepare_password(PASSWORD).unwrap(), [[7; 16]; 3], 1);
@@ -182,16 +197,57 @@ impl Server {
         let (mut alice, mut bob) = (server.connect("alice").await, server.connect("bob").await);
         bob.send("<presence xmlns='jabber:client' type='subscribe' to='alice@stone.example'/>").await;
         alice.send("<presence xmlns='jabber:client' type='subscribed' to='bob@stone.example'/>").await;
-        alice.session.end(&mut Turn::new());
-        bob.session.end(&mut Turn::new());
-        server
+        alice.session.end(Ending::Closed, &mut Turn::new());
+        bob.session.end(Ending::Closed, &mut Turn::new());
     }
 
     pub(crate) async fn connect(&self, name: &str) -> Client {
+        self.connect_as(name, "desk").await
+    }
+
+    pub(crate) async fn connect_as(&self, name: &str, resource: &str) -> Client {
         let inbox = Arc::new(Inbox::default());
         let facts = SessionFacts::default();
-        let session = self.router.bind(&account(name), Some("desk"), inbox.clone(), facts).await.unwrap();
-        Client { session, inbox, commits: Commits::new(), asked: 0 }
+        let session = self.router.bind(&account(name), Some(resource), inbox.clone(), facts).await.unwrap();
+        Client { session, inbox, asked: 0 }
+    }
+
+    /// What left for other servers.
+    pub(crate) fn elsewhere(&self) -> &Arc<Inbox> {
+        &self.elsewhere
+    }
+
+    /// Another server answers an IQ with an error.
+    pub(crate) async fn answer_from_elsewhere(&self, request: &Stanza, error: &str) {
+        let (from, to) = (request.to().unwrap(), request.from().unwrap());
+        let xml = format!(
+            "<iq xmlns='jabber:client' from='{from}' to='{to}' type='error' id='{}'>{error}</iq>",
+            &**request.id().unwrap()
+        );
+        let stanza = Stanza::parse(xml.as_bytes()).unwrap();
+        self.router.accept_remote(stanza, &mut Turn::new(), &mut Commits::new()).await;
+    }
+
+    pub(crate) async fn wait_for_no_registrations(&self, name: &str) {
+        use stonechat_store::PushRegistrations;
+        let id = self.account_id(name).await.unwrap();
+        while !self.store.push_registrations(id).await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The same data under another router: what a process finds that is started after one that ended in order.
+    pub(crate) fn restarted(self) -> Server {
+        let Server { store, clock, router, .. } = self;
+        drop(router);
+        Server::on(Settings::default(), store, clock)
+    }
+
+    /// The same data under another router, while the old one is gone without a word.
+    pub(crate) fn killed(self) -> Server {
+        let Server { store, clock, router, .. } = self;
+        let settings = Settings::clone(&router.settings());
+        Server::on(settings, store, clock)
     }
 
     pub(crate) async fn account_id(&self, name: &str) -> Option<AccountId> {
@@ -237,15 +293,18 @@ pub(crate) fn written(stanza: &Stanza) -> String {
 pub(crate) struct Client {
     pub(crate) session: ClientSession,
     pub(crate) inbox: Arc<Inbox>,
-    commits: Commits,
     asked: u32,
 }
 
 impl Client {
+    pub(crate) fn resumed(session: ClientSession, inbox: Arc<Inbox>) -> Client {
+        Client { session, inbox, asked: 0 }
+    }
+
     pub(crate) async fn send(&mut self, xml: &str) {
         let stanza = Stanza::parse(xml.as_bytes()).unwrap().from_sender(self.session.jid().clone());
-        self.session.accept(stanza, &mut Turn::new(), &mut self.commits).await;
-        self.commits.settle().await;
+        self.session.accept(stanza, &mut Turn::new()).await;
+        self.session.settle().await;
     }
 
     pub(crate) async fn ask_whole(&mut self, kind: &str, to: &str, payload: &str) -> Stanza {

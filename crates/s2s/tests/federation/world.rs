@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stonechat_jid::{BareJid, Domain, Level};
 use stonechat_router::{
-    ClientSession, Commits, Delivery, Hosts, Outbox, Outward, Parts, Pushed, Random, Record, Registrar, Registry,
-    Router, SessionFacts, Turn,
+    ClientSession, Delivery, Hosts, Outbox, Outward, Parts, Pushed, Random, Record, Registrar, Registry, Router,
+    SessionFacts, Turn,
 };
 use stonechat_s2s::{
     Channel, Dialler, Federation, Judgement, Pace, Resolve, ResolveError, Settings, SrvRecord, TlsRole, Unpaced,
@@ -291,7 +291,7 @@ impl Server {
         let account = BareJid::parse(&format!("user@{}", self.local)).unwrap();
         let session =
             self.router.bind(&account, Some(resource), inbox.clone(), SessionFacts::default()).await.expect("bound");
-        let mut client = Client { session, inbox, commits: Commits::new() };
+        let mut client = Client { session, inbox };
         client.send("<presence xmlns='jabber:client'/>").await;
         client
     }
@@ -320,19 +320,24 @@ impl Outbox for Inbox {
     fn queued_bytes(&self) -> usize {
         0
     }
+    fn is_open(&self) -> bool {
+        true
+    }
+    fn request_acknowledgement(&self) -> Pushed {
+        Pushed::Queued
+    }
 }
 
 pub(crate) struct Client {
     session: ClientSession,
     inbox: Arc<Inbox>,
-    commits: Commits,
 }
 
 impl Client {
     pub(crate) async fn send(&mut self, xml: &str) {
         let stanza = Stanza::parse(xml.as_bytes()).unwrap().from_sender(self.session.jid().clone());
         let mut turn = Turn::new();
-        self.session.accept(stanza, &mut turn, &mut self.commits).await;
+        self.session.accept(stanza, &mut turn).await;
     }
 
     /// The next message that comes.

@@ -1,0 +1,531 @@
+//! One session's ordered way out.
+//!
+//! Whatever a bound client is sent goes through here, in one order: what waits for its commit (DESIGN.md §3, 4.), what can
+//! wait while nobody looks (XEP-0352), and what was sent and is not acknowledged (XEP-0198). The way out belongs to the
+//! session, not to its connection: it outlives a connection that is lost, and another one takes it over.
+//!
+//! The number of a stanza in its stream is known when it enters, because everything that can be held back or replaced is
+//! held back before it gets a place in the line.
+//!
+//! Bounds (P4): the line and the unacknowledged stanzas have one bound in bytes and one in number; what waits for attention
+//! is let out when it grows. A session that passes them is ended, and the delivery plan says what becomes of the rest.
+
+use crate::{Delivery, Outbox, Pushed, Turn};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use stonechat_im::urgency::{Urgency, urgency};
+use stonechat_jid::Jid;
+use stonechat_stanza::{Kind, Stanza, StreamError};
+use stonechat_store::SmId;
+
+/// Stanzas in the line and unacknowledged, together.
+const MAX_STANZAS: usize = 20_000;
+/// Bytes of them.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
+/// Stanzas that wait for attention.
+const MAX_IDLE: usize = 512;
+/// Bytes of them.
+const MAX_IDLE_BYTES: usize = 256 * 1024;
+
+/// Milliseconds after which a message that is not acknowledged casts doubt on the connection.
+pub(crate) const DOUBT: u64 = 30_000;
+
+/// Names a commit that entries of an account's sessions wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket(pub(crate) u64);
+
+/// Whether the store keeps a message for this very session until it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spooled {
+    Yes,
+    No,
+}
+
+/// Whether the account's archive has a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Archived {
+    Yes,
+    No,
+}
+
+/// Whether other sessions of the account were given a message too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shared {
+    WithOthers,
+    Alone,
+}
+
+/// What is remembered of a stanza beside itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    /// When it was accepted: milliseconds since the Unix epoch; 0 where nothing depends on it.
+    pub(crate) at: u64,
+    pub(crate) archived: Archived,
+    pub(crate) spooled: Spooled,
+    pub(crate) shared: Shared,
+}
+
+impl Facts {
+    pub(crate) const PLAIN: Facts =
+        Facts { at: 0, archived: Archived::No, spooled: Spooled::No, shared: Shared::Alone };
+}
+
+/// A stanza, addressed for this session.
+#[derive(Clone)]
+pub(crate) struct Item {
+    pub(crate) stanza: Stanza,
+    pub(crate) facts: Facts,
+}
+
+enum Entry {
+    /// A stanza; with a ticket while its commit is awaited.
+    Stanza(Option<Ticket>, Item),
+    /// The messages that were kept while the account was away stand here, until they are delivered.
+    Drain,
+}
+
+/// XEP-0198, in the direction to the client.
+pub(crate) struct Counting {
+    /// Under which it may be resumed; `None` when it may not.
+    pub(crate) id: Option<SmId>,
+    /// Stanzas sent since counting began.
+    sent: u64,
+    unacknowledged: VecDeque<Item>,
+    requested: Requested,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Requested {
+    Yes,
+    No,
+}
+
+/// What an acknowledgement brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Acknowledged {
+    /// Nothing that is kept elsewhere.
+    Noted,
+    /// Messages with numbers up to this one need not be kept for the session any more.
+    Spooled(SmId, u64),
+    /// More than was sent: so many were.
+    TooMuch(u32),
+    /// The session does not count.
+    NotCounting,
+}
+
+/// See the module.
+pub(crate) struct Outflow {
+    /// `None` while the session waits to be resumed.
+    link: Option<Arc<dyn Outbox>>,
+    line: VecDeque<Entry>,
+    idle: Vec<(Option<Ticket>, Item)>,
+    idle_bytes: usize,
+    /// Bytes of the line and of what is unacknowledged.
+    bytes: usize,
+    attention: Attention,
+    counting: Option<Box<Counting>>,
+}
+
+/// XEP-0352 §3
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attention {
+    /// Somebody looks; every client begins so.
+    Active,
+    /// Nobody does.
+    Inactive,
+}
+
+impl Outflow {
+    pub(crate) fn new(link: Arc<dyn Outbox>) -> Outflow {
+        Outflow {
+            link: Some(link),
+            line: VecDeque::new(),
+            idle: Vec::new(),
+            idle_bytes: 0,
+            bytes: 0,
+            attention: Attention::Active,
+            counting: None,
+        }
+    }
+
+    /// One that waits to be resumed, as it was saved.
+    pub(crate) fn restored(id: SmId, sent: u64, unacknowledged: Vec<Item>, attention: Attention) -> Outflow {
+        let bytes = unacknowledged.iter().map(|item| item.stanza.size()).sum();
+        let counting = Counting { id: Some(id), sent, unacknowledged: unacknowledged.into(), requested: Requested::No };
+        Outflow {
+            link: None,
+            line: VecDeque::new(),
+            idle: Vec::new(),
+            idle_bytes: 0,
+            bytes,
+            attention,
+            counting: Some(Box::new(counting)),
+        }
+    }
+
+    pub(crate) fn link(&self) -> Option<&Arc<dyn Outbox>> {
+        self.link.as_ref()
+    }
+
+    /// Whether something that is pushed now has a chance to arrive.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.resumable().is_some() || self.link.as_ref().is_some_and(|link| link.is_open())
+    }
+
+    /// Whether nobody looks: the client said so, or it is not there.
+    pub(crate) fn is_unattended(&self) -> bool {
+        self.link.is_none() || self.attention == Attention::Inactive
+    }
+
+    /// Whether a message was sent so long before `now` (milliseconds) and is not acknowledged that the connection may be
+    /// dead, though nothing has said so yet.
+    pub(crate) fn is_doubtful(&self, now: u64) -> bool {
+        let oldest = self.counting.iter().flat_map(|counting| &counting.unacknowledged).find(|item| item.facts.at != 0);
+        oldest.is_some_and(|item| now.saturating_sub(item.facts.at) >= DOUBT)
+    }
+
+    pub(crate) fn attention(&self) -> Attention {
+        self.attention
+    }
+
+    /// The id under which the session may be resumed.
+    pub(crate) fn resumable(&self) -> Option<SmId> {
+        self.counting.as_ref().and_then(|counting| counting.id)
+    }
+
+    /// Stanzas sent and acknowledged, since counting began.
+    pub(crate) fn sent(&self) -> u64 {
+        self.counting.as_ref().map_or(0, |counting| counting.sent)
+    }
+
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.link.as_ref().map_or(0, |link| link.queued_bytes()).saturating_add(self.bytes)
+    }
+
+    pub(crate) fn close(&self, error: Option<StreamError>) {
+        if let Some(link) = &self.link {
+            link.close(error);
+        }
+    }
+
+    /// The session is to end with its connection.
+    pub(crate) fn forbid_resumption(&mut self) {
+        if let Some(counting) = &mut self.counting {
+            counting.id = None;
+        }
+    }
+
+    /// Counting begins with the next stanza (XEP-0198 §3).
+    pub(crate) fn count(&mut self, id: Option<SmId>) {
+        self.counting =
+            Some(Box::new(Counting { id, sent: 0, unacknowledged: VecDeque::new(), requested: Requested::No }));
+    }
+
+    /// The number that a stanza gets if it is pushed now with something kept for it; `None` when that cannot be known or
+    /// nobody counts.
+    pub(crate) fn next_number(&self) -> Option<(SmId, u64)> {
+        let counting = self.counting.as_ref()?;
+        let ahead = self.line.len().saturating_add(self.idle.len());
+        if self.line.iter().any(|entry| matches!(entry, Entry::Drain)) {
+            return None;
+        }
+        Some((counting.id?, counting.sent.saturating_add(ahead as u64).saturating_add(1)))
+    }
+
+    /// Queues a stanza that is ready.
+    pub(crate) fn push(&mut self, stanza: &Stanza, from: Option<&Jid>, to: Option<&Jid>, turn: &mut Turn) -> Pushed {
+        self.place(None, Facts::PLAIN, Delivery { stanza, from, to }, turn)
+    }
+
+    /// Queues a stanza, behind a commit when it has a ticket.
+    pub(crate) fn place(
+        &mut self,
+        ticket: Option<Ticket>,
+        facts: Facts,
+        delivery: Delivery<'_>,
+        turn: &mut Turn,
+    ) -> Pushed {
+        if self.is_unattended() && facts.spooled == Spooled::No {
+            match urgency(delivery.stanza) {
+                Urgency::Now => {}
+                Urgency::Never => return Pushed::Queued,
+                Urgency::Latest(from) if delivery.stanza.kind() == Kind::Presence => {
+                    return self.hold_latest(facts, from, delivery, turn);
+                }
+                Urgency::Later | Urgency::Latest(_) => return self.hold(ticket, Item::new(facts, delivery), turn),
+            }
+        }
+        self.release_idle(turn);
+        if ticket.is_none() && self.line.is_empty() {
+            return match (&self.link, &self.counting) {
+                // Nothing is remembered of what is neither counted nor waits.
+                (Some(link), None) => turn.push(link, delivery),
+                _ => self.emit(Item::new(facts, delivery), turn),
+            };
+        }
+        self.enqueue(ticket, Item::new(facts, delivery))
+    }
+
+    fn enqueue(&mut self, ticket: Option<Ticket>, item: Item) -> Pushed {
+        if self.is_full(item.stanza.size()) {
+            return self.overflow();
+        }
+        self.bytes = self.bytes.saturating_add(item.stanza.size());
+        self.line.push_back(Entry::Stanza(ticket, item));
+        Pushed::Queued
+    }
+
+    fn is_full(&self, more: usize) -> bool {
+        let waiting = self.counting.as_ref().map_or(0, |counting| counting.unacknowledged.len());
+        self.line.len().saturating_add(waiting) >= MAX_STANZAS || self.bytes.saturating_add(more) > MAX_BYTES
+    }
+
+    /// P4: whoever does not take or acknowledge what it is sent loses its session, and slows nobody down.
+    fn overflow(&mut self) -> Pushed {
+        self.forbid_resumption();
+        if let Some(link) = &self.link {
+            let condition = stonechat_stanza::StreamCondition::ResourceConstraint;
+            link.close(Some(StreamError::new(condition).with_text("you acknowledge too slowly")));
+        }
+        Pushed::Overflow
+    }
+
+    /// Sends an item now, and remembers it if the client counts.
+    fn emit(&mut self, item: Item, turn: &mut Turn) -> Pushed {
+        if self.counting.is_some() && self.is_full(item.stanza.size()) {
+            return self.overflow();
+        }
+        let Some(counting) = &mut self.counting else {
+            let Some(link) = &self.link else { return Pushed::Closed };
+            return turn.push(link, Delivery::of(&item.stanza));
+        };
+        if counting.id.is_none() && self.link.as_ref().is_none_or(|link| !link.is_open()) {
+            return Pushed::Closed;
+        }
+        counting.sent = counting.sent.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(item.stanza.size());
+        if let Some(link) = &self.link {
+            // What the connection does not take any more is taken by the one that resumes the session.
+            turn.push(link, Delivery::of(&item.stanza));
+            if std::mem::replace(&mut counting.requested, Requested::Yes) == Requested::No {
+                turn.request_acknowledgement(link);
+            }
+        }
+        counting.unacknowledged.push_back(item);
+        Pushed::Queued
+    }
+
+    /// Lets out what is ready at the front. Whether a drain has come to the front.
+    pub(crate) fn pump(&mut self, turn: &mut Turn) {
+        loop {
+            match self.line.pop_front() {
+                Some(Entry::Stanza(None, item)) => {
+                    self.bytes = self.bytes.saturating_sub(item.stanza.size());
+                    let size = item.stanza.size();
+                    match self.emit(item.clone(), turn) {
+                        Pushed::First | Pushed::Queued => {}
+                        Pushed::Overflow | Pushed::Closed => {
+                            // It is left for whoever ends the session to deal out.
+                            self.bytes = self.bytes.saturating_add(size);
+                            self.line.push_front(Entry::Stanza(None, item));
+                            return;
+                        }
+                    }
+                }
+                Some(other) => {
+                    self.line.push_front(other);
+                    return;
+                }
+                None => return,
+            }
+        }
+    }
+
+    /// The commit was made: what waited for it is let out, as far as nothing before it waits.
+    pub(crate) fn release(&mut self, ticket: Ticket, turn: &mut Turn) {
+        for (gate, _) in &mut self.idle {
+            gate.take_if(|gate| *gate == ticket);
+        }
+        let mut found = false;
+        for entry in &mut self.line {
+            if let Entry::Stanza(gate, _) = entry
+                && gate.take_if(|gate| *gate == ticket).is_some()
+            {
+                found = true;
+            }
+        }
+        if found {
+            self.pump(turn);
+        }
+    }
+
+    /// The commit failed: what waited for it is not sent.
+    pub(crate) fn discard(&mut self, ticket: Ticket, turn: &mut Turn) {
+        self.idle.retain(|(gate, _)| *gate != Some(ticket));
+        let mut freed = 0usize;
+        self.line.retain(|entry| match entry {
+            Entry::Stanza(Some(gate), item) if *gate == ticket => {
+                freed = freed.saturating_add(item.stanza.size());
+                false
+            }
+            _ => true,
+        });
+        self.bytes = self.bytes.saturating_sub(freed);
+        self.pump(turn);
+    }
+
+    fn hold(&mut self, ticket: Option<Ticket>, item: Item, turn: &mut Turn) -> Pushed {
+        self.idle_bytes = self.idle_bytes.saturating_add(item.stanza.size());
+        self.idle.push((ticket, item));
+        if self.idle.len() > MAX_IDLE || self.idle_bytes > MAX_IDLE_BYTES {
+            self.release_idle(turn);
+        }
+        Pushed::Queued
+    }
+
+    /// Of presences from one address only the newest is worth anything, in its own place.
+    fn hold_latest(&mut self, facts: Facts, from: &Jid, delivery: Delivery<'_>, turn: &mut Turn) -> Pushed {
+        let older = self
+            .idle
+            .iter()
+            .position(|(_, item)| item.stanza.kind() == Kind::Presence && item.stanza.from() == Some(from));
+        if let Some((_, older)) = older.map(|index| self.idle.remove(index)) {
+            self.idle_bytes = self.idle_bytes.saturating_sub(older.stanza.size());
+        }
+        self.hold(None, Item::new(facts, delivery), turn)
+    }
+
+    /// What waited for attention goes first, in its order.
+    pub(crate) fn release_idle(&mut self, turn: &mut Turn) {
+        if self.idle.is_empty() {
+            return;
+        }
+        self.idle_bytes = 0;
+        for (ticket, item) in std::mem::take(&mut self.idle) {
+            self.bytes = self.bytes.saturating_add(item.stanza.size());
+            self.line.push_back(Entry::Stanza(ticket, item));
+        }
+        self.pump(turn);
+    }
+
+    /// XEP-0352: the client says whether somebody looks.
+    pub(crate) fn set_attention(&mut self, attention: Attention, turn: &mut Turn) {
+        self.attention = attention;
+        if attention == Attention::Active {
+            self.release_idle(turn);
+        }
+    }
+
+    /// The client has handled so many stanzas (XEP-0198 §4).
+    pub(crate) fn acknowledge(&mut self, handled: u32, turn: &mut Turn) -> Acknowledged {
+        let Some(counting) = &mut self.counting else { return Acknowledged::NotCounting };
+        let before = counting.sent.saturating_sub(counting.unacknowledged.len() as u64);
+        // §4: counts go around at 2^32.
+        let more = handled.wrapping_sub(before as u32) as usize;
+        if more > counting.unacknowledged.len() {
+            return Acknowledged::TooMuch(counting.sent as u32);
+        }
+        let mut spooled = false;
+        for item in counting.unacknowledged.drain(..more) {
+            self.bytes = self.bytes.saturating_sub(item.stanza.size());
+            spooled |= item.facts.spooled == Spooled::Yes;
+        }
+        counting.requested = Requested::No;
+        if let Some(link) = &self.link {
+            if !counting.unacknowledged.is_empty() {
+                counting.requested = Requested::Yes;
+                turn.request_acknowledgement(link);
+            }
+        }
+        match counting.id {
+            Some(id) if spooled => Acknowledged::Spooled(id, before.saturating_add(more as u64)),
+            _ => Acknowledged::Noted,
+        }
+    }
+
+    /// The connection is lost.
+    pub(crate) fn detach(&mut self) {
+        self.link = None;
+        if let Some(counting) = &mut self.counting {
+            counting.requested = Requested::No;
+        }
+    }
+
+    /// Another connection takes over: what was not acknowledged is sent again, then what waited (XEP-0198 §5). Resuming is
+    /// looking (XEP-0352 §5).
+    pub(crate) fn attach(&mut self, link: Arc<dyn Outbox>, turn: &mut Turn) {
+        if let Some(counting) = &mut self.counting {
+            for item in &counting.unacknowledged {
+                turn.push(&link, Delivery::of(&item.stanza));
+            }
+            if !counting.unacknowledged.is_empty() {
+                counting.requested = Requested::Yes;
+                turn.request_acknowledgement(&link);
+            }
+        }
+        self.link = Some(link);
+        self.attention = Attention::Active;
+        self.release_idle(turn);
+        self.pump(turn);
+    }
+
+    /// Messages that were kept are to be delivered behind what is in the line now.
+    pub(crate) fn begin_drain(&mut self, turn: &mut Turn) {
+        self.release_idle(turn);
+        self.line.push_back(Entry::Drain);
+    }
+
+    /// Whether it is the drain's turn.
+    pub(crate) fn may_drain(&self) -> bool {
+        matches!(self.line.front(), Some(Entry::Drain))
+    }
+
+    /// Whether a drain stands in the line.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.line.iter().any(|entry| matches!(entry, Entry::Drain))
+    }
+
+    /// Sends a kept message in the drain's place.
+    pub(crate) fn push_drained(&mut self, item: Item, turn: &mut Turn) -> Pushed {
+        self.emit(item, turn)
+    }
+
+    /// The kept messages are delivered, or cannot be.
+    pub(crate) fn end_drain(&mut self, turn: &mut Turn) {
+        self.line.retain(|entry| !matches!(entry, Entry::Drain));
+        self.pump(turn);
+    }
+
+    /// Everything that was not acknowledged, or not even sent, in order.
+    pub(crate) fn into_leftovers(self) -> Vec<Item> {
+        let mut items: Vec<Item> = match self.counting {
+            Some(counting) => counting.unacknowledged.into(),
+            None => Vec::new(),
+        };
+        items.extend(self.line.into_iter().filter_map(|entry| match entry {
+            Entry::Stanza(_, item) => Some(item),
+            Entry::Drain => None,
+        }));
+        items.extend(self.idle.into_iter().map(|(_, item)| item));
+        items
+    }
+
+    /// What is to be saved at an orderly end: the unacknowledged stanzas, then everything that was not sent yet.
+    pub(crate) fn snapshot(&self) -> (Vec<&Item>, Vec<&Item>) {
+        let unacknowledged = self.counting.iter().flat_map(|counting| &counting.unacknowledged).collect();
+        let line = self.line.iter().filter_map(|entry| match entry {
+            Entry::Stanza(_, item) => Some(item),
+            Entry::Drain => None,
+        });
+        (unacknowledged, line.chain(self.idle.iter().map(|(_, item)| item)).collect())
+    }
+}
+
+impl Item {
+    fn new(facts: Facts, delivery: Delivery<'_>) -> Item {
+        let mut stanza = delivery.stanza.clone();
+        stanza.head_mut().from = delivery.from.cloned();
+        stanza.head_mut().to = delivery.to.cloned();
+        Item { stanza, facts }
+    }
+}
