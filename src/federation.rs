@@ -8,7 +8,7 @@ use std::sync::Arc;
 use stonechat_admin::{ErrorCode, Federation as Asked, LinkView, PingAnswer};
 use stonechat_jid::Domain;
 use stonechat_net::{
-    AddressLimits, Addresses, Certificates, DomainLimits, Domains, PeerDialler, PeerFront, RandomOf, Roots,
+    AddressLimits, Addresses, Certificates, DomainLimits, Domains, PeerDialler, PeerFront, RandomOf, Rate, Roots,
     accept_peer, hosts_of,
 };
 use stonechat_router::Router;
@@ -25,7 +25,12 @@ pub(crate) fn peers(config: &Config, certificates: Arc<Certificates>) -> Result<
     let roots = Roots::load(&config.federation.extra_roots)
         .map_err(|error| Failure::new(ErrorCode::CertificateUnusable, error.to_string()))?;
     let addresses = match config.rate_limits {
-        Permission::Allowed => Some(AddressLimits::default()),
+        // One address may be the server of hundreds of domains, each with streams of its own.
+        Permission::Allowed => Some(AddressLimits {
+            connections: 1_000,
+            arrivals: Rate { per_second: 50, burst: 1_000 },
+            ..AddressLimits::default()
+        }),
         Permission::Refused => None,
     };
     Ok(Arc::new(PeerFront { certificates, roots: Arc::new(roots), addresses: Addresses::new(addresses) }))

@@ -12,7 +12,7 @@ use stonechat_router::{Commits, Router, Turn};
 use stonechat_stanza::{StreamCondition, StreamError};
 use stonechat_stream::s2s_in::{Command, Config, Event, S2sIn};
 use stonechat_stream::s2s_out::Question;
-use stonechat_stream::{Dialback, S2sTransport, Token};
+use stonechat_stream::{Dialback, S2sTransport, Step, Token};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info};
 
@@ -50,6 +50,7 @@ pub async fn serve_inbound(federation: Federation, router: Router, config: Arc<C
         answers,
         number,
         peer: None,
+        claimed: None,
         charged: None,
         paused_until: None,
         stopping,
@@ -74,6 +75,8 @@ struct Inbound {
     number: u64,
     /// The domain that was proved last.
     peer: Option<Domain>,
+    /// The domain that the peer says it is: enough to tell of what became of that.
+    claimed: Option<Domain>,
     /// The domain that was proved first: who is charged for the bytes.
     charged: Option<Domain>,
     /// Reading stops until then: a domain has passed its rate.
@@ -155,12 +158,13 @@ impl Inbound {
                     self.unsafe_yet.push_back((taken, std::mem::take(&mut self.commits)));
                 }
                 Event::Note(step) => {
-                    let peer = self.peer.clone();
-                    self.note(peer.as_ref(), &format!("incoming: {step}"));
+                    if let Step::Header { from: Some(from), .. } | Step::DialbackReceived { from, .. } = &step {
+                        self.claimed = Some(from.clone());
+                    }
+                    self.note(self.known(), &format!("incoming: {step}"));
                 }
                 Event::Closed(closed) => {
-                    let peer = self.peer.clone();
-                    self.note(peer.as_ref(), &format!("incoming: the stream ended: {closed}"));
+                    self.note(self.known(), &format!("incoming: the stream ended: {closed}"));
                     self.flush().await;
                     return Going::Ended;
                 }
@@ -185,6 +189,10 @@ impl Inbound {
         if tokio::time::timeout(LAST_WORD, safe).await.is_ok() {
             self.machine.command(Instant::now(), Command::Acknowledge(taken));
         }
+    }
+
+    fn known(&self) -> Option<&Domain> {
+        self.peer.as_ref().or(self.claimed.as_ref())
     }
 
     fn note(&self, domain: Option<&Domain>, text: &str) {

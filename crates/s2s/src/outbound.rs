@@ -115,7 +115,8 @@ async fn targets(federation: &Federation, router: &Router, remote: &Domain) -> R
     let (starttls_name, direct_name) = (format!("_xmpp-server._tcp.{ascii}"), format!("_xmpps-server._tcp.{ascii}"));
     let (starttls, direct) = tokio::join!(resolver.srv(&starttls_name), resolver.srv(&direct_name));
     let srv = match (starttls, direct) {
-        (Err(error), Err(_)) => {
+        // A kind that could not be asked for may be the one there is.
+        (Err(error), Err(_) | Ok(None)) | (Ok(None), Err(error)) => {
             note(federation, router, remote, error.to_string());
             return Err(Failure::Dns(error.to_string()));
         }

@@ -4,12 +4,14 @@ use crate::world::{Answering, PATIENCE, Server, World, domain, id};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use stonechat_router::Record;
 use stonechat_s2s::{
     HickoryResolver, PrivateAddresses, Resolve, ResolveError, Security, Settings, SrvRecord, Switch, Target,
 };
 use stonechat_stanza::{Stanza, StanzaCondition};
+use stonechat_stream::{CertificatePolicy, S2sPolicy};
 use tokio::net::UdpSocket;
 
 fn record(target: &str, port: u16) -> SrvRecord {
@@ -107,6 +109,21 @@ async fn abuse_132_who_says_nothing_costs_a_sender_bounded_time() {
     assert!((2..9).contains(&tried), "the time is up before the list is: {tried}");
 }
 
+#[tokio::test]
+async fn rfc6120_3_2_1_records_that_cannot_be_asked_for_are_not_none() {
+    let world = World::new();
+    world.name("far.example", &["192.0.2.7"]);
+    world.broken.lock().unwrap().push("_xmpp-server._tcp.far.example".to_owned());
+    let (_, error) = told(&world, Settings::default()).await;
+    assert_eq!(condition(&error), StanzaCondition::RemoteServerTimeout);
+    assert!(world.dialled().is_empty(), "the domain itself is no substitute");
+    // The other kind is there, and is used.
+    world.srv("_xmpps-server._tcp.far.example", vec![record("x.far.example", 5270)]);
+    world.name("x.far.example", &["192.0.2.8"]);
+    told(&world, Settings::default()).await;
+    assert_eq!(world.dialled(), ["192.0.2.8:5270"]);
+}
+
 /// DNS whose names lead to one another for ever, over the wire.
 async fn loops() -> SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -140,6 +157,26 @@ async fn abuse_132_names_that_lead_in_a_circle_end() {
     assert!(matches!(srv, Ok(None) | Err(ResolveError::Failed(_))), "{srv:?}");
     assert!(addresses.is_err() || addresses.as_ref().is_ok_and(Vec::is_empty), "{addresses:?}");
     assert!(asked.elapsed() < PATIENCE, "it ends by itself");
+}
+
+#[tokio::test]
+async fn abuse_133_what_a_certificate_is_worth_is_told_at_both_ends() {
+    let world = World::new();
+    world.nobody_is_trusted.store(true, Ordering::SeqCst);
+    world.name("far.example", &["192.0.2.7"]);
+    let far = Server::start(&world, "far.example").await;
+    world.place("192.0.2.7:5269", Answering::Server(far.clone()));
+    let (server, error) = told(&world, Settings::default()).await;
+    assert_eq!(condition(&error), StanzaCondition::RemoteServerNotFound);
+    assert!(explained(&server).contains("certificate: not trusted: it has expired"), "{}", explained(&server));
+    // Who does not mind finds that the other end does.
+    let policy = S2sPolicy { certificate: CertificatePolicy::Preferred, ..S2sPolicy::default() };
+    let (server, error) = told(&world, Settings { policy, ..Settings::default() }).await;
+    assert_eq!(condition(&error), StanzaCondition::RemoteServerNotFound);
+    assert!(explained(&server).contains("its certificate is not good for far.example"), "{}", explained(&server));
+    let there = far.federation.explain(&domain("a.example")).expect("a record").join("\n");
+    assert!(there.contains("incoming: certificate: not trusted: it has expired"), "{there}");
+    assert!(there.contains("incoming: the stream ended: "), "{there}");
 }
 
 #[tokio::test]

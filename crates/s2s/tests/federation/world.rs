@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stonechat_jid::{BareJid, Domain, Level};
@@ -69,6 +69,10 @@ pub(crate) struct World {
     srv: Mutex<HashMap<String, Vec<SrvRecord>>>,
     names: Mutex<HashMap<String, Vec<IpAddr>>>,
     places: Mutex<HashMap<SocketAddr, Answering>>,
+    /// Names that cannot be asked for.
+    pub(crate) broken: Mutex<Vec<String>>,
+    /// Whether no certificate holds.
+    pub(crate) nobody_is_trusted: AtomicBool,
     /// Every address that was dialled, in order.
     pub(crate) dialled: Mutex<Vec<SocketAddr>>,
     /// Every name that was asked for.
@@ -106,6 +110,9 @@ struct Dns(Arc<World>);
 impl Resolve for Dns {
     async fn srv(&self, name: &str) -> Result<Option<Vec<SrvRecord>>, ResolveError> {
         self.0.asked.lock().unwrap().push(name.to_owned());
+        if self.0.broken.lock().unwrap().iter().any(|broken| broken == name) {
+            return Err(ResolveError::Failed("no answer".to_owned()));
+        }
         Ok(self.0.srv.lock().unwrap().get(name).cloned())
     }
     async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
@@ -125,7 +132,7 @@ impl Dialler for Net {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         match answering {
             Answering::Server(server) => {
-                let channel = Box::new(Wire::new(theirs, None));
+                let channel = Box::new(Wire::new(theirs, &self.0, End::Accepting));
                 let config = Arc::clone(&server.incoming);
                 tokio::spawn(serve_inbound(server.federation, server.router, config, channel));
             }
@@ -137,7 +144,7 @@ impl Dialler for Net {
                 });
             }
         }
-        Ok(Box::new(Wire::new(ours, Some(Arc::clone(&self.0)))))
+        Ok(Box::new(Wire::new(ours, &self.0, End::Dialling)))
     }
 }
 
@@ -146,13 +153,20 @@ impl Dialler for Net {
 struct Wire {
     stream: DuplexStream,
     security: Security,
+    world: Arc<World>,
     /// Whoever dialled may be cut.
-    world: Option<Arc<World>>,
+    end: End,
+}
+
+#[derive(PartialEq, Eq)]
+enum End {
+    Dialling,
+    Accepting,
 }
 
 impl Wire {
-    fn new(stream: DuplexStream, world: Option<Arc<World>>) -> Wire {
-        Wire { stream, security: Security::Clear, world }
+    fn new(stream: DuplexStream, world: &Arc<World>, end: End) -> Wire {
+        Wire { stream, security: Security::Clear, world: Arc::clone(world), end }
     }
 }
 
@@ -164,7 +178,8 @@ impl Channel for Wire {
     async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut bytes = bytes;
         let mut cut = false;
-        if let Some(world) = &self.world {
+        if self.end == End::Dialling {
+            let world = &self.world;
             let left = world.until_cut.load(Ordering::SeqCst);
             if left > 0 {
                 cut = left <= bytes.len();
@@ -187,7 +202,10 @@ impl Channel for Wire {
         Ok(TlsFacts { peer: PeerCertificate::Presented, ..TlsFacts::default() })
     }
     fn judge(&self, domain: &Domain) -> Judgement {
-        Judgement { validity: Validity::Valid, reason: format!("good for {domain}") }
+        match self.world.nobody_is_trusted.load(Ordering::SeqCst) {
+            true => Judgement { validity: Validity::Invalid, reason: "not trusted: it has expired".to_owned() },
+            false => Judgement { validity: Validity::Valid, reason: format!("good for {domain}") },
+        }
     }
     fn describe(&self) -> String {
         "a wire".to_owned()
