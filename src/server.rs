@@ -165,7 +165,7 @@ pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
     let sweeper = router.clone();
     tasks.push(tokio::spawn(async move {
         loop {
-            tokio::time::sleep(Duration::from_secs(60)).await;
+            tokio::time::sleep(Duration::from_secs(10)).await;
             sweeper.sweep();
         }
     }));

@@ -33,6 +33,8 @@ const SHARDS: usize = 64;
 const MAX_WAITING: usize = 512;
 /// How long an account without sessions stays loaded after its last use.
 const IDLE: Duration = Duration::from_secs(300);
+/// How long it is remembered that a name is nobody's: whoever addresses many names must not fill the memory with them.
+const IDLE_NOBODY: Duration = Duration::from_secs(5);
 
 /// The accounts in memory, in shards so that connections on different cores seldom meet.
 pub(crate) struct Shards {
@@ -364,9 +366,12 @@ impl State {
         self.last_use = Some(now);
     }
     fn is_idle(&self, now: Instant) -> bool {
-        self.sessions.is_empty()
-            && !matches!(self.load, Load::Loading(_))
-            && self.last_use.is_none_or(|at| now.saturating_duration_since(at) > IDLE)
+        let stay = match self.load {
+            Load::Loading(_) => return false,
+            Load::Present(_) => IDLE,
+            Load::Absent | Load::Failed => IDLE_NOBODY,
+        };
+        self.sessions.is_empty() && self.last_use.is_none_or(|at| now.saturating_duration_since(at) > stay)
     }
     pub(crate) fn session(&mut self, id: SessionId) -> Option<&mut Session> {
         self.sessions.iter_mut().find(|session| session.id == id)
