@@ -126,7 +126,7 @@ impl Router {
         } else {
             SentPlan { carbons: SmallVec::new(), archive: Archive::Skipped }
         };
-        let mut half = Half::default();
+        let mut half = Half { at: now, ..Half::default() };
         let mut shown = stanza.clone();
         if sent.archive == Archive::Stored {
             let row = loaded.next_archive_id(now, random);
@@ -267,7 +267,7 @@ impl Router {
         }
         let settings = self.inner.settings.load();
         let now = self.millis();
-        let mut half = Half::default();
+        let mut half = Half { at: now, ..Half::default() };
         let mut shown = stanza.clone();
         if archive == Archive::Stored
             && let (Some(from), Some(loaded)) = (stanza.from(), state.loaded_mut())

@@ -144,7 +144,7 @@ impl Router {
                         }
                     }
                     // RFC 6120 §8.2.3: a result or error that nobody asked for ends here.
-                    IqType::Result | IqType::Error if for_server => {}
+                    IqType::Result | IqType::Error if for_server => self.take_answer(&stanza),
                     _ => {
                         let to = stanza.to().cloned();
                         let blocked =
