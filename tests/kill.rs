@@ -13,7 +13,8 @@
 mod support;
 
 use stonechat_xml::Element;
-use support::{Peer, socket};
+use support::server::Server;
+use support::{Counting, Peer, socket};
 
 fn message(number: u32) -> Element {
     Element::new("message", "jabber:client")
@@ -25,11 +26,11 @@ fn message(number: u32) -> Element {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn reliability_r1_what_was_accepted_survives_kill_9() {
-    let mut server = socket::Server::start().await;
+    let mut server = Server::start().await;
     let mut sent = 0u32;
     let mut accepted = Vec::new();
     for round in 0..5u32 {
-        let mut romeo = socket::Client::connect(&server, "romeo", "balcony").await;
+        let mut romeo = socket::Client::connect(&server, "romeo", "balcony", Counting::No).await;
         // A ping that is answered acknowledges everything sent before it.
         for _ in 0..3 + round {
             let first = sent;
@@ -49,7 +50,7 @@ async fn reliability_r1_what_was_accepted_survives_kill_9() {
         }
         server.kill_and_restart().await;
     }
-    let mut juliet = socket::Client::connect(&server, "juliet", "garden").await;
+    let mut juliet = socket::Client::connect(&server, "juliet", "garden", Counting::No).await;
     juliet.send(&Element::new("presence", "jabber:client")).await;
     let mut received = Vec::new();
     let last = *accepted.last().unwrap();

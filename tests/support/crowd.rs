@@ -3,8 +3,9 @@
 //! Every decision of a device comes from its own stream of the one seed. A device that loses its connection comes back and
 //! goes on; when the play is over, each stays until everything it sent is acknowledged.
 
+use super::Looking;
 use super::chance::Chance;
-use super::device::{Device, Looking, Loss};
+use super::device::{Device, Loss};
 use super::journal::Journal;
 use super::server::{Archive, Limits, Options, Server};
 use super::tunnel::{self, Weather};
@@ -63,7 +64,7 @@ impl Cast {
     }
 
     pub fn options(&self) -> Options {
-        Options { accounts: accounts(self.accounts), archive: self.archive, limits: Limits::Off }
+        Options { accounts: accounts(self.accounts), archive: self.archive, limits: Limits::Off, ..Options::default() }
     }
 }
 

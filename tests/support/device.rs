@@ -2,6 +2,7 @@
 //! under the same origin-id, catches up with the archive (XEP-0313), gets copies (XEP-0280) and says whether somebody
 //! looks at it (XEP-0352). Whatever it does and sees is in the journal.
 
+use super::Looking;
 use super::journal::{DeviceId, Display, Journal, MessageId, Route, What};
 use super::server::{Archive, Port};
 use super::wire::{Lost, PATIENCE, Wire, refusal};
@@ -26,12 +27,6 @@ const PAGE: u32 = 20;
 
 /// Sockets of connections that vanished and that the server believes in still.
 const GHOSTS: usize = 4;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Looking {
-    Active,
-    Inactive,
-}
 
 /// How a device came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! A router in memory, with sessions whose outboxes the test reads.
 
-use super::{ACCOUNTS, PASSWORD, Peer, ping};
+use super::server::Archive;
+use super::tray::Tray;
+use super::{ACCOUNTS, Counting, Fall, Host, Looking, PASSWORD, Peer, Trace};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -9,11 +11,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain, Level};
 use stonechat_router::{
-    ClientSession, Clock, Delivery, Ending, Hosts, NoRemote, Outbox, Parts, Pushed, Random, Registrar, Registry,
-    Router, SessionFacts, Settings, Turn,
+    Attention, ClientSession, Clock, Delivery, Ending, Hosts, NoRemote, Outbox, Parts, Pushed, Random, Registrar,
+    Registry, Resumable, Router, SessionFacts, Settings, Turn,
 };
 use stonechat_sasl::{Credentials, prepare_password};
 use stonechat_stanza::{ContentNamespace, Stanza, StreamError};
+use stonechat_store::SmId;
 use stonechat_store::memory::MemoryStore;
 use stonechat_xml::Element;
 
@@ -29,9 +32,9 @@ impl Clock for TestClock {
 }
 
 /// Not random at all, so that a run is like the one before.
-struct Counting(AtomicU8);
+struct Sequence(AtomicU8);
 
-impl Random for Counting {
+impl Random for Sequence {
     fn fill(&self, buffer: &mut [u8]) {
         for byte in buffer {
             *byte = self.0.fetch_add(1, Ordering::Relaxed);
@@ -42,29 +45,38 @@ impl Random for Counting {
 pub struct Server {
     pub router: Router,
     pub store: Arc<MemoryStore>,
+    settings: Settings,
+    clock: Arc<TestClock>,
+    random: Arc<Sequence>,
 }
 
 impl Server {
-    pub async fn start() -> Server {
-        let mut registrar = Registrar::new();
-        stonechat_ext::install_all(&mut registrar);
+    pub async fn with(settings: Settings) -> Server {
         let store = Arc::new(MemoryStore::new());
-        let router = Router::new(Parts {
-            hosts: Hosts::new([Domain::parse("localhost").unwrap()]).unwrap(),
-            settings: Settings::default(),
-            store: store.clone(),
-            registry: Registry::build(registrar).unwrap(),
-            remote: Arc::new(NoRemote),
-            clock: Arc::new(TestClock(tokio::time::Instant::now())),
-            random: Arc::new(Counting(AtomicU8::new(0))),
-        });
+        let clock = Arc::new(TestClock(tokio::time::Instant::now()));
+        let random = Arc::new(Sequence(AtomicU8::new(0)));
+        let router = Server::router(settings.clone(), store.clone(), clock.clone(), random.clone());
         let password = prepare_password(PASSWORD).unwrap();
         for (number, name) in ACCOUNTS.iter().enumerate() {
             let jid = BareJid::parse_at(&format!("{name}@localhost"), Level::Creating).unwrap();
             let credentials = Credentials::derive(&password, [[number as u8; 16]; 3], 4096);
             router.create_account(jid, credentials).await.unwrap();
         }
-        Server { router, store }
+        Server { router, store, settings, clock, random }
+    }
+
+    fn router(settings: Settings, store: Arc<MemoryStore>, clock: Arc<TestClock>, random: Arc<Sequence>) -> Router {
+        let mut registrar = Registrar::new();
+        stonechat_ext::install_all(&mut registrar);
+        Router::new(Parts {
+            hosts: Hosts::new([Domain::parse("localhost").unwrap()]).unwrap(),
+            settings,
+            store,
+            registry: Registry::build(registrar).unwrap(),
+            remote: Arc::new(NoRemote),
+            clock,
+            random,
+        })
     }
 }
 
@@ -99,22 +111,63 @@ impl Outbox for Inbox {
     }
 }
 
+impl Host for Server {
+    async fn begin(archive: Archive) -> Server {
+        let mut settings = Settings::default();
+        settings.archive.enabled = archive == Archive::On;
+        Server::with(settings).await
+    }
+
+    /// A new router on the same store: what was not written is gone, as with the process.
+    async fn fall(&mut self, fall: Fall) {
+        if fall == Fall::Stopped {
+            self.router.save_sessions().await.expect("saved");
+        }
+        self.router =
+            Server::router(self.settings.clone(), self.store.clone(), self.clock.clone(), self.random.clone());
+        self.router.restore_sessions().await.expect("restored");
+    }
+
+    async fn finish(self) {}
+}
+
 pub struct Client {
     session: ClientSession,
     inbox: Arc<Inbox>,
-    kept: VecDeque<Element>,
-    fences: u32,
+    name: String,
+    resource: String,
+    id: Option<SmId>,
+    tray: Tray,
 }
 
 impl Peer for Client {
     type Server = Server;
 
-    async fn connect(server: &Server, name: &str, resource: &str) -> Client {
+    async fn connect(server: &Server, name: &str, resource: &str, counting: Counting) -> Client {
         let inbox = Arc::new(Inbox::default());
         let account = BareJid::parse(&format!("{name}@localhost")).unwrap();
-        let session =
+        let mut session =
             server.router.bind(&account, Some(resource), inbox.clone(), SessionFacts::default()).await.expect("bound");
-        Client { session, inbox, kept: VecDeque::new(), fences: 0 }
+        let id = match counting {
+            Counting::Yes => Some(session.enable_counting(Resumable::Yes).expect("it may be resumed")),
+            Counting::No => None,
+        };
+        let (name, resource) = (name.to_owned(), resource.to_owned());
+        Client { session, inbox, name, resource, id, tray: Tray::default() }
+    }
+
+    async fn resume(server: &Server, trace: Trace) -> Result<Client, Trace> {
+        let inbox = Arc::new(Inbox::default());
+        let account = BareJid::parse(&format!("{}@localhost", trace.name)).unwrap();
+        let (id, handled) = (&trace.session, trace.tray.handled());
+        let resumed = server.router.resume(&account, id, handled, inbox.clone(), SessionFacts::default()).await;
+        match resumed {
+            Ok((session, _)) => {
+                let Trace { name, resource, session: id, tray } = trace;
+                Ok(Client { session, inbox, name, resource, id: SmId::parse(&id), tray })
+            }
+            Err(_) => Err(trace),
+        }
     }
 
     async fn send(&mut self, element: &Element) {
@@ -126,37 +179,11 @@ impl Peer for Client {
         self.session.accept(stanza, &mut turn).await;
     }
 
-    async fn fence(&mut self) {
-        self.fences += 1;
-        let id = format!("fence-{}", self.fences);
-        self.send(&ping(&id)).await;
-        loop {
-            let next = self.take().await.expect("the server answers a ping");
-            if next.attribute("id") == Some(&id) {
-                return;
-            }
-            self.kept.push_back(next);
-        }
+    fn tray(&mut self) -> &mut Tray {
+        &mut self.tray
     }
 
-    async fn receive(&mut self) -> Option<Element> {
-        match self.kept.pop_front() {
-            Some(element) => Some(element),
-            None => self.take().await,
-        }
-    }
-
-    fn already(&mut self) -> Option<Element> {
-        self.kept.pop_front().or_else(|| self.inbox.received.lock().unwrap().pop_front())
-    }
-
-    async fn leave(self) {
-        self.session.end(Ending::Closed, &mut Turn::new());
-    }
-}
-
-impl Client {
-    async fn take(&mut self) -> Option<Element> {
+    async fn pump(&mut self) -> Option<()> {
         let taken = async {
             loop {
                 let arrived = self.inbox.arrived.notified();
@@ -166,6 +193,30 @@ impl Client {
                 arrived.await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), taken).await.ok()
+        let element = tokio::time::timeout(Duration::from_secs(10), taken).await.ok()?;
+        self.tray.put(element);
+        Some(())
+    }
+
+    async fn look(&mut self, looking: Looking) {
+        let attention = match looking {
+            Looking::Active => Attention::Active,
+            Looking::Inactive => Attention::Inactive,
+        };
+        self.session.set_attention(attention, &mut Turn::new());
+    }
+
+    async fn acknowledge(&mut self) {
+        self.session.acknowledged(self.tray.handled(), &mut Turn::new()).expect("not more than was sent");
+    }
+
+    async fn leave(self) {
+        self.session.end(Ending::Closed, &mut Turn::new());
+    }
+
+    async fn lose(self) -> Trace {
+        self.session.end(Ending::Lost, &mut Turn::new());
+        let session = self.id.map(SmId::text).unwrap_or_default();
+        Trace { name: self.name, resource: self.resource, session, tray: self.tray.lose() }
     }
 }

@@ -22,6 +22,8 @@ pub struct Options {
     pub accounts: Vec<String>,
     /// Whether the archive is on.
     pub archive: Archive,
+    /// What the one listener speaks.
+    pub transport: Transport,
     /// Whether rates are limited: a crowd from one address is no use case.
     pub limits: Limits,
 }
@@ -30,6 +32,13 @@ pub struct Options {
 pub enum Archive {
     On,
     Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Plain,
+    /// TLS from the first byte, with a certificate that the server makes.
+    Tls,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +52,7 @@ impl Default for Options {
         Options {
             accounts: ACCOUNTS.iter().map(|name| (*name).to_owned()).collect(),
             archive: Archive::On,
+            transport: Transport::Plain,
             limits: Limits::On,
         }
     }
@@ -50,9 +60,14 @@ impl Default for Options {
 
 impl Options {
     fn text(&self) -> String {
-        let mut text = "domains = [\"localhost\"]\ndata_dir = \"data\"\n[listen]\nc2s = [\"127.0.0.1:0\"]\nc2s_tls = []\ns2s = []\n\
-             s2s_tls = []\n[c2s]\nallow_plaintext = true\n"
-            .to_owned();
+        let (plain, tls) = match self.transport {
+            Transport::Plain => ("\"127.0.0.1:0\"", ""),
+            Transport::Tls => ("", "\"127.0.0.1:0\""),
+        };
+        let mut text = format!(
+            "domains = [\"localhost\"]\ndata_dir = \"data\"\n[listen]\nc2s = [{plain}]\nc2s_tls = [{tls}]\ns2s = []\ns2s_tls = []\n\
+             [c2s]\nallow_plaintext = true\n"
+        );
         if self.archive == Archive::Off {
             text.push_str("[archive]\nenabled = false\n");
         }
@@ -133,7 +148,8 @@ impl Server {
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let started = async {
             while let Some(line) = lines.next_line().await.unwrap() {
-                if let Some((_, rest)) = line.split_once("listening: c2s 127.0.0.1:") {
+                let told = line.split_once("listening: c2s").and_then(|(_, rest)| rest.split_once(" 127.0.0.1:"));
+                if let Some((_, rest)) = told {
                     let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
                     port.set(digits.parse().expect("the port is told"));
                 }
