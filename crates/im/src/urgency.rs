@@ -76,10 +76,17 @@ fn message(message_type: MessageType, stanza: &Stanza) -> Urgency<'static> {
 }
 
 /// Which way a message went, seen from the account.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To it.
     Received,
+    /// From one of its sessions.
     Sent,
+}
+
+/// The urgency of a carbon of this message, for whoever makes it: [`urgency`] has to read the copy to tell the same.
+pub fn urgency_of_copy(message: &Stanza, direction: Direction) -> Urgency<'static> {
+    of(crate::classify::message_type(message), Classification::of(message), direction)
 }
 
 fn of(message_type: MessageType, classification: Classification, direction: Direction) -> Urgency<'static> {

@@ -8,7 +8,7 @@ use stonechat_im::classify::{Classification, Content};
 use stonechat_im::plan::{
     Address, Archive, Archiving, Carbons, Counting, DeliveryPlan, Kept, Recipient, SessionState, Wake, plan, plan_sent,
 };
-use stonechat_im::urgency::{Urgency, urgency};
+use stonechat_im::urgency::{Direction, Urgency, urgency, urgency_of_copy};
 use stonechat_jid::Jid;
 use stonechat_stanza::{MessageType, Stanza, ns};
 use stonechat_xml::Element;
@@ -420,9 +420,13 @@ fn xep0352_3_2_what_can_wait() {
             // What was received elsewhere is as urgent here.
             let received = carbon("received", message_type, &row.payload);
             assert_eq!(urgency_of(message_type, &received), expected, "{} {message_type:?}", row.name);
+            let message = Stanza::message(message_type, row.payload.clone());
+            assert_eq!(urgency_of_copy(&message, Direction::Received), row.urgency, "{} {message_type:?}", row.name);
         }
         // What was sent elsewhere only tells that a person is there; but a call stops ringing.
         let sent = urgency_of(MessageType::Chat, &carbon("sent", MessageType::Chat, &row.payload));
+        let message = Stanza::message(MessageType::Chat, row.payload.clone());
+        assert_eq!(format!("{:?}", urgency_of_copy(&message, Direction::Sent)), sent, "{}", row.name);
         match row.content {
             Content::Call | Content::CallProgress => assert_eq!(sent, "Now", "{}", row.name),
             Content::ChatState => assert_eq!(sent, "Never", "{}", row.name),
