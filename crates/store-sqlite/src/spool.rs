@@ -31,6 +31,11 @@ pub(crate) const RELEASE: &str =
 pub(crate) const HOLDERS: &str = "SELECT session FROM spool WHERE account = ?1 AND session IS NOT NULL \
     GROUP BY session ORDER BY min(id)";
 
+pub(crate) const COUNTED: &str = "SELECT count FROM counted WHERE account = ?1 AND session = ?2";
+pub(crate) const SAVED: &str = "SELECT session, until, state FROM sessions WHERE account = ?1 ORDER BY number";
+pub(crate) const OUTGOING: &str = "SELECT o.id, o.account, o.at, o.remote, o.stanza FROM outgoing o \
+    CROSS JOIN accounts a ON a.id = o.account WHERE o.id > ?1 ORDER BY o.id LIMIT ?2";
+
 /// Adds all rows or none.
 pub(crate) fn append(
     desk: &Desk,
@@ -168,9 +173,7 @@ impl Offline for SqliteStore {
 }
 
 fn saved(connection: &Connection, account: AccountId) -> Result<Vec<SavedSession>> {
-    let mut statement = connection
-        .prepare_cached("SELECT session, until, state FROM sessions WHERE account = ?1 ORDER BY number")
-        .map_err(sql)?;
+    let mut statement = connection.prepare_cached(SAVED).map_err(sql)?;
     let rows = statement
         .query_map([account.0], |row| {
             Ok(SavedSession { id: SmId(row.get(0)?), until: unsigned(row.get(1)?), state: row.get(2)? })
@@ -223,7 +226,7 @@ impl Sessions for SqliteStore {
     fn committed_count(&self, account: AccountId, id: SmId) -> Pending<Option<u32>> {
         self.read(move |connection| {
             connection
-                .prepare_cached("SELECT count FROM counted WHERE account = ?1 AND session = ?2")
+                .prepare_cached(COUNTED)
                 .and_then(|mut statement| statement.query_row(params![account.0, id.0], |row| row.get(0)).optional())
                 .map_err(sql)
         })
@@ -287,12 +290,7 @@ pub(crate) fn parsed<T>(
 impl Outgoing for SqliteStore {
     fn outgoing(&self, after: Option<OutgoingId>, limit: usize) -> Pending<Vec<OutgoingMessage>> {
         self.read(move |connection| {
-            let mut statement = connection
-                .prepare_cached(
-                    "SELECT o.id, o.account, o.at, o.remote, o.stanza FROM outgoing o \
-                     JOIN accounts a ON a.id = o.account WHERE o.id > ?1 ORDER BY o.id LIMIT ?2",
-                )
-                .map_err(sql)?;
+            let mut statement = connection.prepare_cached(OUTGOING).map_err(sql)?;
             let after = after.map_or(i64::MIN, |after| after.0);
             let rows = statement
                 .query_map(params![after, signed(limit as u64)], |row| {

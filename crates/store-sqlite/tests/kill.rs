@@ -10,9 +10,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use stonechat_jid::BareJid;
+use std::sync::atomic::{AtomicU64, Ordering};
+use stonechat_jid::{BareJid, Domain};
 use stonechat_sasl::Credentials;
-use stonechat_store::{Accounts, NewAccount, Offline, OfflineId, OfflineStored, Store};
+use stonechat_store::{
+    Accounts, ArchiveFilter, ArchiveId, ArchivePosition, ArchiveRow, Archives, Half, Holder, NewAccount, Offline,
+    OfflineId, OfflineStored, Outgoing, OutgoingRow, Recorded, Sessions, SmId, SpoolRow, Store,
+};
 use stonechat_store_sqlite::{Options, SqliteStore};
 
 const CHILD: &str = "STONECHAT_STORE_KILL_CHILD";
@@ -28,6 +32,28 @@ fn juliet() -> BareJid {
     BareJid::parse("juliet@example.org").unwrap()
 }
 
+/// The stream of a sender in a round, as `<round>-<sender>`.
+fn session(stream: &str) -> SmId {
+    let (round, sender) = stream.split_once('-').unwrap();
+    let mut id = [0; 16];
+    id[0] = round.parse().unwrap();
+    id[1] = sender.parse().unwrap();
+    SmId(id)
+}
+
+/// A message in all its places: archived, kept, counted, and on its way to another domain.
+fn half(id: ArchiveId, stream: &str, number: u64, body: &str) -> Half {
+    let with = BareJid::parse("romeo@example.net").unwrap().into();
+    Half {
+        at: 1,
+        archive: Some(ArchiveRow { id, with, stanza: body.into(), mark: None }),
+        spool: vec![SpoolRow { at: 1, stanza: body.into(), archive: Some(id), holder: Holder::Anybody }],
+        mark: None,
+        counted: Some((session(stream), u32::try_from(number).unwrap() + 1)),
+        outgoing: Some(OutgoingRow { at: 1, remote: Domain::parse("example.net").unwrap(), stanza: body.into() }),
+    }
+}
+
 /// Writes without end; each acknowledged message is a line `ack <id> <body>`, told at once.
 async fn child(path: &Path, round: &str) {
     let store = Arc::new(SqliteStore::open(path, Options::default()).unwrap());
@@ -38,14 +64,20 @@ async fn child(path: &Path, round: &str) {
             store.create_account(new, 0).await.unwrap()
         }
     };
+    let last = store.archive_bounds(id).await.unwrap().map_or(0, |(_, last)| last.0);
+    let last = Arc::new(AtomicU64::new(last));
     let senders: Vec<_> = (0..SENDERS)
         .map(|sender| {
-            let (store, round) = (Arc::clone(&store), round.to_owned());
+            let (store, last, stream) = (Arc::clone(&store), Arc::clone(&last), format!("{round}-{sender}"));
             tokio::spawn(async move {
                 for number in 0_u64.. {
-                    let body = format!("{round}-{sender}-{number}");
-                    let stored = store.append_offline(id, 1, body.clone().into(), u64::MAX, u64::MAX).await;
-                    let Ok(OfflineStored::Stored(OfflineId(stored))) = stored else { panic!("it is not stored") };
+                    let body = format!("{stream}-{number}");
+                    // Hours apart now and then, so that some halves begin a row that others use.
+                    let archived = ArchiveId(last.fetch_add(1 << 40, Ordering::Relaxed) + (1 << 40));
+                    let stored = store.record(id, half(archived, &stream, number, &body), (u64::MAX, u64::MAX)).await;
+                    let Ok(Recorded { spool: Some(OfflineStored::Stored(OfflineId(stored))), .. }) = stored else {
+                        panic!("it is not stored: {stored:?}")
+                    };
                     let mut out = std::io::stdout().lock();
                     out.write_all(format!("ack {stored} {body}\n").as_bytes()).unwrap();
                     out.flush().unwrap();
@@ -121,6 +153,17 @@ fn p1_what_was_acknowledged_survives_kill_9() {
         }
         for (body, id) in &acknowledged {
             assert_eq!(found.get(body), Some(id), "{body} was acknowledged");
+        }
+        // A half is there whole or not at all, acknowledged or not.
+        let (filter, all) = (ArchiveFilter::default(), ArchivePosition::First);
+        let archive = store.archive_page(id, filter, all, usize::MAX - 1, |_| None).await.unwrap();
+        assert!(archive.messages.iter().map(|message| Some(message.id)).eq(kept.iter().map(|message| message.archive)));
+        assert!(archive.messages.iter().map(|message| &message.stanza).eq(kept.iter().map(|message| &message.stanza)));
+        let out = store.outgoing(None, usize::MAX).await.unwrap();
+        assert!(out.iter().map(|message| &message.row.stanza).eq(kept.iter().map(|message| &message.stanza)));
+        for (stream, count) in next {
+            let committed = store.committed_count(id, session(&stream)).await.unwrap();
+            assert_eq!(committed.map(u64::from), Some(count), "{stream}");
         }
         store.close().await.unwrap();
     });

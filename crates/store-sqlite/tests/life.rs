@@ -6,7 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use stonechat_jid::BareJid;
 use stonechat_sasl::Credentials;
-use stonechat_store::{AccountId, Accounts, Error, NewAccount, Offline, OfflineStored, Result, Secrets, Store};
+use stonechat_store::{
+    AccountId, Accounts, ArchiveFilter, ArchiveId, ArchivePosition, ArchiveRow, Archives, Error, Half, Holder,
+    NewAccount, Offline, OfflineStored, Result, Secrets, SpoolRow, Store,
+};
 use stonechat_store_sqlite::{Durability, Options, SqliteStore};
 
 fn open(path: &Path) -> SqliteStore {
@@ -156,19 +159,28 @@ async fn past_the_bound_of_the_queue_writes_are_refused_at_once() {
 async fn reliability_r3_a_full_disk_refuses_writes_and_is_survived() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("a.sqlite");
-    let options = Options { durability: Durability::Relaxed, max_pages: Some(60), ..Options::default() };
+    let options = Options { durability: Durability::Relaxed, max_pages: Some(160), ..Options::default() };
     let store = SqliteStore::open(&path, options).unwrap();
     let id = account(&store, "juliet@example.org").await;
     let mut acknowledged = Vec::new();
     let mut full = 0;
-    // In groups, so that the write that finds no room has others before and behind it.
-    for _ in 0..20 {
-        let pending: Vec<_> =
-            (0..10).map(|_| store.append_offline(id, 1, vec![b'x'; 3_000], u64::MAX, u64::MAX)).collect();
+    // In groups, so that the write that finds no room has others before and behind it. A half may find room for its row in the
+    // archive and none for that in the spool.
+    for round in 0..20 {
+        let pending: Vec<_> = (0..10)
+            .map(|number| {
+                let id_of = ArchiveId::next(None, round * 100 + number, 0);
+                let with = BareJid::parse("romeo@example.net").unwrap().into();
+                let archive = Some(ArchiveRow { id: id_of, with, stanza: vec![b'x'; 2_000], mark: None });
+                let stanza = vec![b'x'; 3_000];
+                let spool = vec![SpoolRow { at: 1, stanza, archive: Some(id_of), holder: Holder::Anybody }];
+                store.record(id, Half { archive, spool, ..Half::default() }, (u64::MAX, u64::MAX))
+            })
+            .collect();
         for outcome in pending {
-            match outcome.await {
-                Ok(OfflineStored::Stored(stored)) => acknowledged.push(stored),
-                Ok(OfflineStored::Full) => panic!("the account has no bound here"),
+            match outcome.await.map(|recorded| recorded.spool) {
+                Ok(Some(OfflineStored::Stored(stored))) => acknowledged.push(stored),
+                Ok(_) => panic!("the account has no bound here"),
                 Err(Error::Full(_)) => full += 1,
                 Err(other) => panic!("{other}"),
             }
@@ -176,9 +188,11 @@ async fn reliability_r3_a_full_disk_refuses_writes_and_is_survived() {
     }
     assert!(full > 0 && !acknowledged.is_empty());
     // Exactly what was acknowledged is there, and reads go on.
-    let kept: Vec<_> = store.offline(id, None, 1_000).await.unwrap().iter().map(|message| message.id).collect();
-    assert_eq!(kept, acknowledged);
+    let kept = store.offline(id, None, 1_000).await.unwrap();
+    assert!(kept.iter().map(|message| message.id).eq(acknowledged.iter().copied()));
     assert_eq!(store.count_offline(id).await.unwrap(), acknowledged.len() as u64);
+    let page = store.archive_page(id, ArchiveFilter::default(), ArchivePosition::First, 1_000, |_| None).await.unwrap();
+    assert!(page.messages.iter().map(|message| Some(message.id)).eq(kept.iter().map(|message| message.archive)));
     assert!(matches!(keep(&store, id, 100_000).await, Err(Error::Full(_))));
     // Room comes back.
     store.remove_offline(id, *acknowledged.last().unwrap()).await.unwrap();
@@ -188,6 +202,92 @@ async fn reliability_r3_a_full_disk_refuses_writes_and_is_survived() {
     let check: String =
         Connection::open(&path).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(check, "ok");
+}
+
+/// A file as the first schema left it, with one message for each of these, by account.
+fn first_schema(path: &Path, messages: &[(i64, i64, &str)]) {
+    let connection = Connection::open(path).unwrap();
+    connection.execute_batch(include_str!("../migrations/0001.sql")).unwrap();
+    connection.pragma_update(None, "user_version", 1).unwrap();
+    for (account, name) in [(1, "juliet@example.org"), (2, "nurse@example.org")] {
+        let values = (account, name);
+        connection
+            .execute("INSERT INTO accounts (id, jid, domain, created) VALUES (?1, ?2, 'example.org', 1)", values)
+            .unwrap();
+    }
+    for (account, id, body) in messages {
+        connection.execute("INSERT INTO offline VALUES (?1, ?2, ?2 * 10, ?3)", (account, id, body.as_bytes())).unwrap();
+        connection.execute("INSERT OR REPLACE INTO offline_counters VALUES (?1, ?2 + 4, 1, 1)", (account, id)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn messages_of_the_first_schema_are_kept_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.sqlite");
+    first_schema(&path, &[(2, 1, "n1"), (1, 3, "j3"), (1, 5, "j5"), (2, 90, "secret-n90"), (1, 70, "j70")]);
+    let store = open(&path);
+    let bodies = async |id| {
+        let kept = store.offline(AccountId(id), None, 10).await.unwrap();
+        assert!(kept.iter().all(|message| message.archive.is_none()));
+        assert!(kept.is_sorted_by_key(|message| message.id));
+        kept.into_iter().map(|message| (message.at, String::from_utf8(message.stanza).unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(bodies(1).await, [(30, "j3".into()), (50, "j5".into()), (700, "j70".into())]);
+    assert_eq!(bodies(2).await, [(10, "n1".into()), (900, "secret-n90".into())]);
+    // They count for the bounds, and no id that was given is given again: 94 was the last.
+    let append = |size| store.append_offline(AccountId(2), 1, vec![b'x'; size], 10, 20);
+    assert_eq!(append(9).await.unwrap(), OfflineStored::Full);
+    let OfflineStored::Stored(next) = append(8).await.unwrap() else { panic!("there is room") };
+    assert!(next.0 > 94, "{next:?}");
+    store.remove_offline(AccountId(2), next).await.unwrap();
+    assert_eq!(bodies(1).await.len(), 3);
+    store.close().await.unwrap();
+    // Nothing of it is left where the old tables were; the copy that was made before has it.
+    let holds = |name: &str| {
+        let file = std::fs::read(directory.path().join(name)).unwrap();
+        String::from_utf8_lossy(&file).contains("secret-n90")
+    };
+    assert!(!holds("a.sqlite"));
+    assert!(holds("a.sqlite.schema-1"));
+}
+
+#[tokio::test]
+async fn an_erasure_that_was_interrupted_goes_on_at_the_next_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.sqlite");
+    let store = open(&path);
+    let id = account(&store, "juliet@example.org").await;
+    let pending: Vec<_> = (0..2_000)
+        .map(|number| {
+            let with = BareJid::parse("romeo@example.net").unwrap().into();
+            let archive = Some(ArchiveRow { id: ArchiveId(number << 40), with, stanza: vec![b'x'; 10], mark: None });
+            store.record(id, Half { archive, ..Half::default() }, (0, 0))
+        })
+        .collect();
+    for recorded in pending {
+        recorded.await.unwrap();
+    }
+    // The close comes when the first step is queued and no other.
+    let deleted = store.delete_account(id, 1);
+    store.close().await.unwrap();
+    deleted.await.unwrap();
+    let rows = |table: &str| -> i64 {
+        let connection = Connection::open(&path).unwrap();
+        connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+    };
+    assert!(rows("archive") > 1_000 && rows("erasures") == 1);
+    let store = open(&path);
+    assert_eq!(store.archive_bounds(id).await.unwrap(), None, "nobody sees what is left");
+    // Each of these waits for what is queued before it.
+    let mut turns = 0;
+    while rows("erasures") > 0 {
+        store.secret("turn", [0; 32]).await.unwrap();
+        turns += 1;
+        assert!(turns < 1_000, "it does not go on");
+    }
+    assert_eq!((rows("archive"), rows("bodies"), rows("talks")), (0, 0, 0));
+    store.close().await.unwrap();
 }
 
 #[tokio::test]

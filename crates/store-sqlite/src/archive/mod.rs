@@ -6,6 +6,8 @@
 //! account's key in those hours only, and no second key is written with each message.
 
 mod page;
+#[cfg(test)]
+mod plans;
 mod removal;
 mod search;
 
@@ -30,19 +32,19 @@ const HOURS_BITS: u32 = 43;
 /// Messages of the account among which a reference is looked for.
 const REFERENCES: i64 = 50_000;
 
-pub(crate) const BOUNDS: &str = "SELECT (SELECT min(id) FROM archive WHERE account = ?1), \
+const TALK: &str = "SELECT number FROM talks WHERE account = ?1 AND partner = ?2 AND hours = ?3";
+const BOUNDS: &str = "SELECT (SELECT min(id) FROM archive WHERE account = ?1), \
     (SELECT max(id) FROM archive WHERE account = ?1)";
-pub(crate) const ARCHIVED_MARKS: &str = "SELECT id, reference FROM \
+const ARCHIVED_MARKS: &str = "SELECT id, reference FROM \
     (SELECT id, reference, repeatable FROM archive WHERE account = ?1 ORDER BY id DESC LIMIT ?2) WHERE repeatable != 0";
-pub(crate) const OTHER_MARKS: &str = "SELECT at, reference FROM marks WHERE account = ?1 ORDER BY at DESC LIMIT ?2";
+const OTHER_MARKS: &str = "SELECT at, reference FROM marks WHERE account = ?1 ORDER BY at DESC LIMIT ?2";
 /// The inner query has a limit, so the outer one is not drawn into it: no more than that is looked at.
-pub(crate) const BY_REFERENCE: &str = "SELECT id, body FROM \
+const BY_REFERENCE: &str = "SELECT id, body FROM \
     (SELECT a.id, a.body, a.reference, a.talk, t.number FROM talks t \
      CROSS JOIN archive a ON a.account = t.account AND a.id BETWEEN t.hours << 43 AND (t.hours << 43) | 8796093022207 \
      WHERE t.account = ?1 AND t.partner = ?2 ORDER BY t.hours DESC, a.id DESC LIMIT ?4) \
     WHERE reference = ?3 AND talk = number LIMIT 1";
-pub(crate) const COPIES: &str =
-    "UPDATE spool SET stanza = ?3, size = ?4 WHERE account = ?1 AND archive = ?2 RETURNING 1";
+const COPIES: &str = "UPDATE spool SET stanza = ?3, size = ?4 WHERE account = ?1 AND archive = ?2 RETURNING 1";
 
 /// The hours of talk with a partner; written once for many messages.
 fn talk(desk: &Desk, account: AccountId, partner: &BareJid, hours: i64) -> Result<i64> {
@@ -50,7 +52,7 @@ fn talk(desk: &Desk, account: AccountId, partner: &BareJid, hours: i64) -> Resul
         return Ok(number);
     }
     let found: Option<i64> = desk
-        .prepare_cached("SELECT number FROM talks WHERE account = ?1 AND partner = ?2 AND hours = ?3")
+        .prepare_cached(TALK)
         .and_then(|mut statement| {
             statement.query_row(params![account.0, partner.as_str(), hours], |row| row.get(0)).optional()
         })

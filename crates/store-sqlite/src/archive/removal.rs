@@ -6,7 +6,7 @@ use crate::desk::Desk;
 use crate::errors::sql;
 use crate::open::SqliteStore;
 use crate::writer::Step;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,20 +26,48 @@ pub(super) const EXPIRED: [&str; 2] = [
 pub(super) const SILENT: &str = "DELETE FROM talks WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM archive a \
     WHERE a.account = talks.account AND a.id BETWEEN talks.hours << 43 AND (talks.hours << 43) | 8796093022207 \
     AND a.talk = talks.number)";
-const NEXT: &str = "SELECT id FROM archive WHERE account = ?1 ORDER BY id LIMIT ?2";
-/// What goes with an account beside its archive; the rest goes by foreign keys.
-const REST: [&str; 4] = [
-    "DELETE FROM spool WHERE id IN (SELECT id FROM spool WHERE account = ?1 LIMIT ?2)",
-    "DELETE FROM outgoing WHERE id IN (SELECT id FROM outgoing WHERE account = ?1 LIMIT ?2)",
-    "DELETE FROM talks WHERE number IN (SELECT number FROM talks WHERE account = ?1 LIMIT ?2)",
-    "DELETE FROM marks WHERE (account, at, reference) IN \
-     (SELECT account, at, reference FROM marks WHERE account = ?1 LIMIT ?2)",
+pub(super) const REMOVE: &str = "DELETE FROM archive WHERE account = ?1 AND id = ?2 RETURNING talk, body";
+pub(super) const NEXT: &str = "SELECT id FROM archive WHERE account = ?1 ORDER BY id LIMIT ?2";
+/// What goes with an account beside its archive: which rows, and how each goes. The rest goes by foreign keys.
+pub(super) const REST: [(&str, &str); 3] = [
+    ("SELECT id FROM spool WHERE account = ?1 LIMIT ?2", "DELETE FROM spool WHERE id = ?1"),
+    ("SELECT id FROM outgoing WHERE account = ?1 LIMIT ?2", "DELETE FROM outgoing WHERE id = ?1"),
+    ("SELECT number FROM talks WHERE account = ?1 LIMIT ?2", "DELETE FROM talks WHERE number = ?1"),
 ];
+pub(super) const MARKS: &str = "SELECT account, at, reference FROM marks WHERE account = ?1 ORDER BY at LIMIT ?2";
+pub(super) const OLD_MARKS: &str = "SELECT account, at, reference FROM marks WHERE at < ?1 ORDER BY at LIMIT ?2";
+/// Counts are as many as there are sessions that send: looked through.
+const OLD_COUNTS: &str = "SELECT account, session FROM counted WHERE at < ?1 LIMIT ?2";
+
+/// The rows of a query with a condition and a limit.
+fn rows<T>(
+    desk: &Desk,
+    statement: &str,
+    condition: i64,
+    limit: usize,
+    row: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> Result<Vec<T>> {
+    let mut statement = desk.prepare_cached(statement).map_err(sql)?;
+    let rows = statement.query_map(params![condition, signed(limit as u64)], row).map_err(sql)?;
+    rows.collect::<rusqlite::Result<_>>().map_err(sql)
+}
+
+/// Removes marks that a query finds; how many.
+fn forget_marks(desk: &Desk, statement: &str, condition: i64, limit: usize) -> Result<usize> {
+    let marks = rows(desk, statement, condition, limit, |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?]))?;
+    for mark in &marks {
+        let mark: &[i64; 3] = mark;
+        desk.prepare_cached("DELETE FROM marks WHERE account = ?1 AND at = ?2 AND reference = ?3")
+            .and_then(|mut statement| statement.execute(*mark))
+            .map_err(sql)?;
+    }
+    Ok(marks.len())
+}
 
 /// Removes one message. What it cost; 0 when it was not there.
 fn remove(desk: &Desk, account: AccountId, id: i64, talks: &mut BTreeSet<i64>) -> Result<usize> {
     let found: Option<(i64, i64)> = desk
-        .prepare_cached("DELETE FROM archive WHERE account = ?1 AND id = ?2 RETURNING talk, body")
+        .prepare_cached(REMOVE)
         .and_then(|mut statement| {
             let mut rows = statement.query(params![account.0, id])?;
             let found = rows.next()?.map(|row| Ok((row.get(0)?, row.get(1)?))).transpose();
@@ -132,28 +160,23 @@ fn erase(desk: &Desk, account: AccountId) -> Result<Step<()>> {
         // The deletion of the account failed.
         return Ok(Step::Done(()));
     }
-    let mut statement = desk.prepare_cached(NEXT).map_err(sql)?;
-    let rows = statement.query_map(params![account.0, signed(STEP as u64)], |row| row.get(0)).map_err(sql)?;
-    let rows: Vec<i64> = rows.collect::<rusqlite::Result<_>>().map_err(sql)?;
+    let ids: Vec<i64> = rows(desk, NEXT, account.0, STEP, |row| row.get(0))?;
     let mut cost = 0_usize;
-    for id in rows {
+    for id in ids {
         if cost >= STEP {
             return Ok(Step::More);
         }
         // Its hours go as a whole, later.
         cost = cost.saturating_add(remove(desk, account, id, &mut BTreeSet::new())?);
     }
-    for statement in REST {
-        if cost >= STEP {
-            return Ok(Step::More);
+    for (found, delete) in REST {
+        let keys: Vec<i64> = rows(desk, found, account.0, STEP.saturating_sub(cost), |row| row.get(0))?;
+        cost = cost.saturating_add(keys.len());
+        for key in keys {
+            desk.prepare_cached(delete).and_then(|mut statement| statement.execute([key])).map_err(sql)?;
         }
-        let room = signed(STEP.saturating_sub(cost) as u64);
-        let removed = desk
-            .prepare_cached(statement)
-            .and_then(|mut statement| statement.execute(params![account.0, room]))
-            .map_err(sql)?;
-        cost = cost.saturating_add(removed);
     }
+    cost = cost.saturating_add(forget_marks(desk, MARKS, account.0, STEP.saturating_sub(cost))?);
     if cost >= STEP {
         return Ok(Step::More);
     }
@@ -164,23 +187,17 @@ fn erase(desk: &Desk, account: AccountId) -> Result<Step<()>> {
     Ok(Step::Done(()))
 }
 
-pub(super) const OLD_MARKS: &str = "DELETE FROM marks WHERE (account, at, reference) IN \
-    (SELECT account, at, reference FROM marks WHERE at < ?1 ORDER BY at LIMIT ?2)";
-/// Counts are as many as there are sessions that send: looked through.
-const OLD_COUNTS: &str = "DELETE FROM counted WHERE (account, session) IN \
-    (SELECT account, session FROM counted WHERE at < ?1 LIMIT ?2)";
-
 pub(super) fn expire_marks(desk: &Desk, before: u64, limit: usize) -> Result<u64> {
-    let mut gone = 0_usize;
-    for statement in [OLD_MARKS, OLD_COUNTS] {
-        let left = signed(limit.saturating_sub(gone) as u64);
-        let removed = desk
-            .prepare_cached(statement)
-            .and_then(|mut statement| statement.execute(params![signed(before), left]))
+    let marks = forget_marks(desk, OLD_MARKS, signed(before), limit)?;
+    let left = limit.saturating_sub(marks);
+    let counts = rows(desk, OLD_COUNTS, signed(before), left, |row| Ok((row.get(0)?, row.get(1)?)))?;
+    for (account, session) in &counts {
+        let (account, session): (&i64, &[u8; 16]) = (account, session);
+        desk.prepare_cached("DELETE FROM counted WHERE account = ?1 AND session = ?2")
+            .and_then(|mut statement| statement.execute(params![account, session]))
             .map_err(sql)?;
-        gone = gone.saturating_add(removed);
     }
-    Ok(gone as u64)
+    Ok(marks.saturating_add(counts.len()) as u64)
 }
 
 /// Accounts whose erasure was interrupted.

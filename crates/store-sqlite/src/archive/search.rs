@@ -17,6 +17,8 @@ use stonechat_store::{AccountId, ArchiveFilter, Error, Pending, Result, Words, w
 /// Messages that are read into the index in one step.
 const STEP: i64 = 200;
 
+pub(super) const SEARCH: &str = "SELECT last_id, last_number FROM searches WHERE account = ?1";
+pub(super) const LEARNT: &str = "SELECT number, words FROM searched WHERE account = ?1 AND id = ?2";
 pub(super) const NOT_READ: &str = "SELECT a.id, b.stanza FROM archive a CROSS JOIN bodies b ON b.number = a.body \
     WHERE a.account = ?1 AND a.id > ?2 ORDER BY a.id LIMIT ?3";
 pub(super) const FIRST_NUMBER: &str = "SELECT number FROM searched WHERE account = ?1 AND id >= ?2 ORDER BY id LIMIT 1";
@@ -72,7 +74,7 @@ fn catch_up(desk: &Desk, account: AccountId, words: Words) -> Result<Step<()>> {
         known => known?,
     }
     let state: Option<(i64, i64)> = desk
-        .prepare_cached("SELECT last_id, last_number FROM searches WHERE account = ?1")
+        .prepare_cached(SEARCH)
         .and_then(|mut statement| statement.query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?))).optional())
         .map_err(sql)?;
     let (mut last_id, mut last_number) = match state {
@@ -122,7 +124,7 @@ fn learn(desk: &Desk, account: AccountId, id: i64, number: i64, said: &str) -> R
 /// Forgets what a message says. Whether there was something.
 pub(super) fn forget(desk: &Desk, account: AccountId, id: i64) -> Result<bool> {
     let found: Option<(i64, String)> = desk
-        .prepare_cached("SELECT number, words FROM searched WHERE account = ?1 AND id = ?2")
+        .prepare_cached(LEARNT)
         .and_then(|mut statement| {
             statement.query_row(params![account.0, id], |row| Ok((row.get(0)?, row.get(1)?))).optional()
         })

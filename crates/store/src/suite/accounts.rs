@@ -1,7 +1,10 @@
 //! Accounts and their tombstones.
 
-use super::{account, credentials, jid, keep, new_account};
-use crate::{AccountState, Error, NewAccount, Store, StoredRoster, StoredSubscription, XmlKind};
+use super::{account, archive, credentials, devices, halves, jid, keep, lists, new_account};
+use crate::{
+    AccountState, ArchiveFilter, ArchivePosition, Error, Holder, NewAccount, Others, Reference, SavedSession, SmId,
+    SpoolRow, Store, StoredRoster, StoredSubscription, XmlKind,
+};
 use stonechat_sasl::Credentials;
 
 pub(super) async fn what_is_created_is_found(store: &dyn Store) {
@@ -95,7 +98,21 @@ async fn furnish(store: &dyn Store, name: &str) -> crate::AccountId {
     keep(store, id, "kept").await;
     store.put_xml(id, XmlKind::Private, "{a}b", Some(b"<b xmlns='a'/>".to_vec()), 100).await.unwrap();
     store.put_xml(id, XmlKind::VCard, "", Some(b"<vCard/>".to_vec()), 100).await.unwrap();
+    let holder = Holder::Session { id: SmId([1; 16]), number: 1, others: Others::None };
+    let spool = vec![SpoolRow { at: 1, stanza: b"held".to_vec(), archive: None, holder }];
+    store.record(id, halves::whole(77, spool), (10, 100)).await.unwrap();
+    // Searched, so that its words are in the index.
+    assert_eq!(store.count_archive(id, searched(), archive::words).await.unwrap(), 1);
+    let session = SavedSession { id: SmId([1; 16]), until: 1, state: b"state".to_vec() };
+    store.save_sessions(id, vec![session]).await.unwrap();
+    store.change_blocked(id, vec![jid("paris@example.net").into()], Vec::new(), 10).await.unwrap();
+    store.put_push(id, lists::registration("push.example", "node", Some("secret")), 10).await.unwrap();
+    store.put_device(id, devices::device("phone", 1, vec![devices::token(1, 1)]), 10).await.unwrap();
     id
+}
+
+fn searched() -> ArchiveFilter {
+    ArchiveFilter { words: Some("word".into()), ..ArchiveFilter::default() }
 }
 
 async fn assert_bare(store: &dyn Store, id: crate::AccountId) {
@@ -104,6 +121,21 @@ async fn assert_bare(store: &dyn Store, id: crate::AccountId) {
     assert_eq!(store.count_offline(id).await.unwrap(), 0);
     assert_eq!(store.xml(id, XmlKind::Private, "{a}b").await.unwrap(), None);
     assert_eq!(store.xml(id, XmlKind::VCard, "").await.unwrap(), None);
+    for filter in [ArchiveFilter::default(), searched()] {
+        assert_eq!(store.count_archive(id, filter.clone(), archive::words).await.unwrap(), 0);
+        let page = store.archive_page(id, filter, ArchivePosition::First, 10, archive::words).await.unwrap();
+        assert_eq!(page.messages, []);
+    }
+    assert_eq!(store.archive_bounds(id).await.unwrap(), None);
+    assert_eq!(store.recent_marks(id, 10).await.unwrap(), []);
+    assert_eq!(store.committed_count(id, SmId([1; 16])).await.unwrap(), None);
+    assert_eq!(store.spool_holders(id).await.unwrap(), []);
+    assert!(store.outgoing(None, 10).await.unwrap().iter().all(|message| message.account != id));
+    assert_eq!(store.take_sessions(id).await.unwrap(), []);
+    assert_eq!(store.blocked(id).await.unwrap(), []);
+    assert_eq!(store.push_registrations(id).await.unwrap(), []);
+    assert_eq!(store.devices(id).await.unwrap(), []);
+    assert_eq!(store.device(id, "phone").await.unwrap(), None);
 }
 
 pub(super) async fn abuse_156_a_new_owner_of_a_name_inherits_nothing(store: &dyn Store) {
@@ -124,7 +156,10 @@ pub(super) async fn abuse_156_a_new_owner_of_a_name_inherits_nothing(store: &dyn
 pub(super) async fn abuse_157_nothing_of_an_erased_account_can_be_read(store: &dyn Store) {
     let erased = furnish(store, "juliet@example.org").await;
     let other = furnish(store, "nurse@example.org").await;
-    store.delete_account(erased, 2_000).await.unwrap();
+    // Not even by those who ask before it is done.
+    let deleted = store.delete_account(erased, 2_000);
+    assert_bare(store, erased).await;
+    deleted.await.unwrap();
     assert_bare(store, erased).await;
     assert_eq!(store.count_accounts("example.org").await.unwrap(), 1);
     assert_eq!(store.accounts("example.org", None, 10).await.unwrap().len(), 1);
@@ -132,4 +167,16 @@ pub(super) async fn abuse_157_nothing_of_an_erased_account_can_be_read(store: &d
     assert_eq!(store.roster(other).await.unwrap().entries.len(), 1);
     assert_eq!(store.count_offline(other).await.unwrap(), 1);
     assert!(store.xml(other, XmlKind::VCard, "").await.unwrap().is_some());
+    assert_eq!(store.count_archive(other, searched(), archive::words).await.unwrap(), 1);
+    assert_eq!(store.recent_marks(other, 10).await.unwrap(), [Reference(8), Reference(7)]);
+    assert_eq!(store.committed_count(other, SmId([1; 16])).await.unwrap(), Some(3));
+    assert_eq!(store.spool_holders(other).await.unwrap(), [SmId([1; 16])]);
+    assert_eq!(store.outgoing(None, 10).await.unwrap().len(), 1);
+    assert_eq!(store.take_sessions(other).await.unwrap().len(), 1);
+    assert_eq!(store.blocked(other).await.unwrap().len(), 1);
+    assert_eq!(store.push_registrations(other).await.unwrap().len(), 1);
+    assert_eq!(store.device(other, "phone").await.unwrap().unwrap().tokens.len(), 1);
+    // And goes on.
+    store.record(other, halves::whole(78, Vec::new()), (10, 100)).await.unwrap();
+    assert_eq!(store.count_archive(other, searched(), archive::words).await.unwrap(), 2);
 }

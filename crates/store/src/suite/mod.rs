@@ -10,10 +10,15 @@
 )]
 
 mod accounts;
+mod archive;
+mod devices;
 mod documents;
+mod halves;
+mod lists;
 mod offline;
 mod order;
 mod rosters;
+mod sessions;
 
 use crate::{AccountId, NewAccount, OfflineMessage, OfflineStored, Store};
 use stonechat_jid::BareJid;
@@ -45,6 +50,31 @@ pub async fn run<S: Store>(mut open: impl AsyncFnMut() -> S) {
         offline::what_is_removed_is_gone_and_its_id_with_it,
         offline::the_number_and_the_bytes_are_bounded,
         offline::an_account_that_is_not_there_keeps_nothing,
+        halves::a_half_is_kept_whole,
+        halves::a_full_spool_refuses_its_rows_alone,
+        halves::a_half_that_is_refused_leaves_nothing,
+        halves::halves_are_kept_in_the_order_of_the_calls,
+        halves::outgoing_messages_wait_until_they_are_removed,
+        archive::xep0313_a_page_is_what_the_filter_leaves_in_both_directions,
+        archive::xep0313_an_id_that_is_not_in_the_archive_is_not_found,
+        archive::archives_are_apart_and_have_bounds,
+        archive::xep0431_words_are_found_whatever_the_language_and_never_understood,
+        archive::marks_are_recalled_newest_first,
+        archive::xep0424_a_retracted_message_is_replaced_everywhere,
+        archive::what_is_old_goes_from_every_archive,
+        sessions::what_a_session_holds_is_hidden_until_it_lets_go,
+        sessions::xep0198_what_is_acknowledged_is_gone,
+        sessions::what_is_given_to_a_session_is_numbered_in_order,
+        sessions::what_others_got_too_goes_with_a_session_that_wants_it_so,
+        sessions::bounds_count_what_sessions_hold,
+        sessions::sessions_are_saved_and_taken_once,
+        sessions::xep0198_a_count_is_the_last_that_was_committed,
+        sessions::old_marks_and_counts_are_forgotten,
+        lists::a_block_list_is_changed_as_a_whole,
+        lists::xep0357_a_registration_is_one_of_service_and_node,
+        devices::a_device_is_put_and_replaced_whole,
+        devices::the_device_seen_longest_ago_makes_room,
+        devices::xep0484_a_token_is_used_with_growing_counts,
         documents::a_document_is_replaced_and_removed,
         documents::the_bytes_of_a_kind_are_bounded_together,
         documents::a_secret_is_made_once,
