@@ -20,8 +20,9 @@ use stonechat_stream::{
     Dialback, DialbackPolicy, DialbackSecret, HostStatus, Hosts, Random, S2sPolicy, S2sTransport, TlsPolicy,
 };
 use stonechat_xml::Element;
-use support::socket::{Client, Server};
-use support::{Peer, chance};
+use support::server::Server;
+use support::socket::Client;
+use support::{Counting, Peer, chance};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -216,7 +217,7 @@ fn all(heard: &[Heard]) -> Vec<u32> {
 async fn reliability_r1_what_waits_for_another_server_survives_kill_9() {
     let elsewhere = Elsewhere::start(Manner::Silent).await;
     let mut server = serve(&elsewhere).await;
-    let mut romeo = Client::connect(&server, "romeo", "balcony").await;
+    let mut romeo = Client::connect(&server, "romeo", "balcony", Counting::No).await;
     say(&mut romeo, 0..50).await;
     elsewhere.until("it tries", |_| elsewhere.connections() > 0).await;
     // Killed twice, before it has given anything over.
@@ -226,7 +227,7 @@ async fn reliability_r1_what_waits_for_another_server_survives_kill_9() {
     server.restart().await;
     elsewhere.until("everything arrives", |heard| all(heard).len() >= 50).await;
     // New ones come behind the old, and what was given over is not kept: another start sends nothing.
-    let mut romeo = Client::connect(&server, "romeo", "balcony").await;
+    let mut romeo = Client::connect(&server, "romeo", "balcony", Counting::No).await;
     say(&mut romeo, 50..60).await;
     elsewhere.until("the new ones too", |heard| all(heard).len() >= 60).await;
     elsewhere
@@ -234,7 +235,7 @@ async fn reliability_r1_what_waits_for_another_server_survives_kill_9() {
         .await;
     server.stopped().await;
     server.restart().await;
-    let mut romeo = Client::connect(&server, "romeo", "balcony").await;
+    let mut romeo = Client::connect(&server, "romeo", "balcony", Counting::No).await;
     say(&mut romeo, 60..61).await;
     elsewhere.until("the last one", |heard| all(heard).contains(&60)).await;
     assert_eq!(all(&elsewhere.heard()), (0..61).collect::<Vec<_>>(), "in order, and once");
@@ -245,7 +246,7 @@ async fn reliability_r1_what_waits_for_another_server_survives_kill_9() {
 async fn p5_what_waits_for_another_server_survives_an_orderly_stop() {
     let elsewhere = Elsewhere::start(Manner::Silent).await;
     let mut server = serve(&elsewhere).await;
-    let mut romeo = Client::connect(&server, "romeo", "balcony").await;
+    let mut romeo = Client::connect(&server, "romeo", "balcony", Counting::No).await;
     say(&mut romeo, 0..20).await;
     server.stopped().await;
     elsewhere.change(Manner::Acknowledging);
@@ -266,7 +267,7 @@ async fn reliability_r1_kills_while_messages_cross_lose_nothing_and_keep_the_ord
     let mut sent = 0u32;
     let mut accepted = Vec::new();
     for _ in 0..5 {
-        let mut romeo = Client::connect(&server, "romeo", "balcony").await;
+        let mut romeo = Client::connect(&server, "romeo", "balcony", Counting::No).await;
         let until = Instant::now() + chance.millis(50, 400);
         'alive: while Instant::now() < until {
             let first = sent;
@@ -288,7 +289,7 @@ async fn reliability_r1_kills_while_messages_cross_lose_nothing_and_keep_the_ord
         }
         server.kill_and_restart().await;
     }
-    let mut romeo = Client::connect(&server, "romeo", "balcony").await;
+    let mut romeo = Client::connect(&server, "romeo", "balcony", Counting::No).await;
     say(&mut romeo, sent..sent + 1).await;
     elsewhere.until("the last one arrives", |heard| all(heard).contains(&sent)).await;
     let heard = elsewhere.heard();
