@@ -90,6 +90,12 @@ impl Index {
     pub(crate) fn has_root(&self) -> bool {
         self.root.is_some()
     }
+    /// Whether the element is of the same expanded name as the stream's root.
+    pub(crate) fn is_like(&self, bytes: &[u8], stream: &crate::root::Root) -> bool {
+        self.root
+            .as_ref()
+            .is_some_and(|root| stream.is_like(root.namespace.as_bytes(bytes), slice(bytes, root.name.local())))
+    }
     pub(crate) fn leans(&self) -> bool {
         self.leans
     }

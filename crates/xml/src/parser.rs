@@ -4,8 +4,9 @@
 //! buffer that goes with the finished frame. Where a token ends is found by a scan that remembers its position, and each
 //! token is looked at once when it is complete, so the work is linear whatever the pieces.
 
-use crate::index::Index;
-use crate::scan::{self, RawAttribute};
+use crate::root::Root;
+use crate::scan;
+use crate::tables::{self, Tables};
 use crate::{Attribute, Error, Frame, Header, Limit, Text};
 use bytes::Bytes;
 
@@ -99,11 +100,11 @@ pub struct Parser {
     /// Where the current token starts, and how far it was scanned; offsets into the element.
     token_start: usize,
     scanned: usize,
-    index: Box<Index>,
-    attributes: Vec<RawAttribute>,
-    /// Declared on the stream root.
-    root_name: Text,
-    root: Vec<(Text, Text)>,
+    /// White space since the last element.
+    spaces: usize,
+    /// Only while there is an element.
+    tables: Option<Box<Tables>>,
+    root: Root,
 }
 
 /// The outcome of scanning an element as far as there are bytes.
@@ -124,25 +125,25 @@ impl Parser {
             token: Token::None,
             token_start: 0,
             scanned: 0,
-            index: Box::default(),
-            attributes: Vec::new(),
-            root_name: Text::default(),
-            root: Vec::new(),
+            spaces: 0,
+            tables: None,
+            root: Root::default(),
         }
     }
 
     /// A parser of elements that stand inside these declarations.
     pub(crate) fn within(framing: Framing, limits: Limits, around: &[(Text, Text)]) -> Self {
-        Parser { root: around.to_vec(), place: Place::Prolog, ..Parser::new(framing, limits) }
+        Parser { root: Root::around(around), place: Place::Prolog, ..Parser::new(framing, limits) }
     }
 
     /// Writes an element anew so that it needs no prefix from around it.
     fn rewrite(&self, bytes: &Bytes) -> Result<Frame, Error> {
-        let default: Vec<(Text, Text)> = self.root.iter().filter(|(prefix, _)| prefix.is_empty()).cloned().collect();
+        let default: Vec<(Text, Text)> =
+            self.root.declarations().iter().filter(|(prefix, _)| prefix.is_empty()).cloned().collect();
         let around = default.first().map(|(_, namespace)| namespace.clone()).unwrap_or_default();
         let most = self.limits.bytes.saturating_mul(2);
         let mut written = Vec::with_capacity(bytes.len());
-        crate::tree::build(bytes, &self.root)
+        crate::tree::build(bytes, self.root.declarations())
             .write_within(&mut written, &around, most)
             .map_err(|crate::element::TooLong| Error::LimitExceeded(Limit::Bytes))?;
         // What was within the limits may be somewhat larger now; it has been accepted.
@@ -182,6 +183,7 @@ impl Parser {
             Err(error) => {
                 self.place = Place::Ended;
                 self.pending = Vec::new();
+                self.give_tables();
                 Err(error)
             }
         }
@@ -204,6 +206,11 @@ impl Parser {
             if self.pending.is_empty() {
                 let spaces = input.iter().take_while(|byte| scan::is_space(**byte)).count();
                 if spaces > 0 {
+                    // P4: so much white space is no keepalive.
+                    self.spaces = self.spaces.saturating_add(spaces);
+                    if self.spaces > self.limits.bytes {
+                        return Err(Error::LimitExceeded(Limit::Bytes));
+                    }
                     *input = input.get(spaces..).unwrap_or_default();
                     return Ok(Some(Item::Whitespace(spaces)));
                 }
@@ -364,7 +371,7 @@ impl Parser {
     /// Tells which token begins where the last one ended.
     fn begin_token(&mut self, bytes: &[u8]) -> Result<Begun, Error> {
         let rest = bytes.get(self.token_start..).unwrap_or_default();
-        let outside = self.index.depth() == 0;
+        let outside = self.depth() == 0;
         if self.place == Place::Start && outside {
             match rest {
                 [] | [0xef] | [0xef, 0xbb] => return Ok(Begun::More),
@@ -453,20 +460,26 @@ impl Parser {
         let header = self.framing == Framing::Stream && self.place != Place::Between;
         if token.get(1) == Some(&b'/') {
             let name = scan::end_tag(token, &self.limits)?;
-            if self.index.depth() == 0 {
+            if self.depth() == 0 {
                 let root = self.framing == Framing::Stream && self.place == Place::Between;
-                if !root || scan::text(token, name.full()) != &*self.root_name {
+                if !root || scan::text(token, name.full()) != self.root.name() {
                     return Err(Error::NotWellFormed("an end tag without its start tag"));
                 }
                 return Ok(Some(end));
             }
-            let done = self.index.close(bytes, start, scan::slice(token, name.full()), end)?;
+            let done = self.tables().index.close(bytes, start, scan::slice(token, name.full()), end)?;
             self.next_token(end);
             return Ok(done.then_some(end));
         }
-        self.attributes.clear();
-        let tag = scan::start_tag(token, &self.limits, &mut self.attributes)?;
-        let done = self.index.open(bytes, start..end, tag, &self.attributes, &self.root, &self.limits)?;
+        let first_level = self.place == Place::Between && self.depth() == 0;
+        let Tables { index, attributes } = &mut **self.tables.get_or_insert_with(tables::take);
+        attributes.clear();
+        let tag = scan::start_tag(token, &self.limits, attributes)?;
+        let done = index.open(bytes, start..end, tag, attributes, self.root.declarations(), &self.limits)?;
+        // RFC 6120 §4.2: a stream is opened once. As an element it would not end before the stream does.
+        if first_level && self.framing == Framing::Stream && index.is_like(bytes, &self.root) {
+            return Err(Error::NotWellFormed("a stream within a stream"));
+        }
         self.next_token(end);
         Ok((done || header).then_some(end))
     }
@@ -474,37 +487,42 @@ impl Parser {
     /// Makes an item of a complete element, header, footer or declaration. `None` for a declaration.
     fn finish(&mut self, bytes: Bytes) -> Result<Option<Item>, Error> {
         let place = self.place;
-        let was_tag = self.index.has_root();
-        let closing = bytes.starts_with(b"</");
         self.next_token(0);
-        if !was_tag && closing {
-            self.place = Place::Ended;
-            return Ok(Some(Item::Footer));
-        }
-        if !was_tag {
+        self.spaces = 0;
+        let Some(tables) = self.tables.take().filter(|tables| tables.index.has_root()) else {
+            if bytes.starts_with(b"</") {
+                self.place = Place::Ended;
+                return Ok(Some(Item::Footer));
+            }
             // The XML declaration, or a byte order mark.
             return Ok(None);
-        }
+        };
+        let index = &tables.index;
         if self.framing == Framing::Stream && place != Place::Between {
-            let header = self.index.take_header(&bytes);
-            let empty = bytes.ends_with(b"/>");
-            self.root_name = Text::from(self.index.root_name(&bytes));
-            self.root = header.prefixes.clone();
-            if !header.default_namespace.is_empty() {
-                self.root.push((Text::default(), header.default_namespace.clone()));
-            }
-            self.index.clear();
-            self.place = if empty { Place::EmptyRoot } else { Place::Between };
+            let header = index.take_header(&bytes);
+            self.root = Root::of(&header, index.root_name(&bytes));
+            self.place = if bytes.ends_with(b"/>") { Place::EmptyRoot } else { Place::Between };
+            tables::give(tables);
             return Ok(Some(Item::Header(header)));
         }
-        if self.framing == Framing::Stream {
-            self.place = Place::Between;
-        } else {
-            self.place = Place::Prolog;
-        }
-        let frame = if self.index.leans() { self.rewrite(&bytes)? } else { self.index.take_frame(bytes) };
-        self.index.clear();
+        self.place = if self.framing == Framing::Stream { Place::Between } else { Place::Prolog };
+        let frame = if index.leans() { self.rewrite(&bytes)? } else { index.take_frame(bytes) };
+        tables::give(tables);
         Ok(Some(Item::Frame(frame)))
+    }
+
+    fn depth(&self) -> usize {
+        self.tables.as_ref().map_or(0, |tables| tables.index.depth())
+    }
+
+    fn tables(&mut self) -> &mut Tables {
+        self.tables.get_or_insert_with(tables::take)
+    }
+
+    fn give_tables(&mut self) {
+        if let Some(tables) = self.tables.take() {
+            tables::give(tables);
+        }
     }
 }
 

@@ -327,3 +327,68 @@ fn abuse_14_small_input_does_not_grow_large() {
     let refused = run(&[header.as_bytes(), body.as_bytes()], limits).1;
     assert_eq!(refused, Some(Error::LimitExceeded(Limit::Bytes)));
 }
+
+#[test]
+fn abuse_36_a_stream_within_a_stream_is_refused_as_soon_as_its_tag_is_read() {
+    let plain = HEADER.trim_start_matches("<?xml version='1.0'?>");
+    let other_prefix = "<s:stream xmlns:s='http://etherx.jabber.org/streams' to='a.example'>";
+    for again in [plain, other_prefix, "<stream:stream/>"] {
+        for before in ["", "<message/>", " "] {
+            let bytes = format!("{HEADER}{before}{again}").into_bytes();
+            for cut in [HEADER.len(), bytes.len() - 1] {
+                let (a, b) = bytes.split_at(cut);
+                let error = run(&[a, b], Limits::CLIENT).1;
+                assert!(matches!(error, Some(Error::NotWellFormed(_))), "{again} behind {before:?}: {error:?}");
+            }
+        }
+    }
+    // The name alone is not enough, and deeper it is an element like any other.
+    for body in ["<stream/>", "<s:stream xmlns:s='urn:s'/>", "<message><stream:stream/></message>"] {
+        assert_eq!(whole(body).1, None, "{body}");
+    }
+    // Elements that are documents of their own have no root to repeat.
+    let mut parser = Parser::new(Framing::Elements, Limits::CLIENT);
+    let mut rest = &b"<a xmlns='urn:a'/><a xmlns='urn:a'/>"[..];
+    assert!(matches!(parser.next(&mut rest), Ok(Some(Item::Frame(_)))));
+    assert!(matches!(parser.next(&mut rest), Ok(Some(Item::Frame(_)))));
+}
+
+#[test]
+fn abuse_18_white_space_is_a_keepalive_only_up_to_a_limit() {
+    let limits = Limits { bytes: 300, ..Limits::CLIENT };
+    for chunk in [1, 7, 1000] {
+        let mut parser = Parser::new(Framing::Stream, limits);
+        let mut feed = |text: &str| {
+            for part in text.as_bytes().chunks(chunk) {
+                let mut rest = part;
+                while parser.next(&mut rest)?.is_some() {}
+            }
+            assert!(parser.held() <= 300);
+            Ok::<_, Error>(())
+        };
+        feed("<s:s xmlns='c' xmlns:s='s'>").unwrap();
+        // An element between the spaces makes a fresh start.
+        for _ in 0..10 {
+            feed(&format!("{}<a/>", " ".repeat(300))).unwrap();
+        }
+        feed(&"\n".repeat(300)).unwrap();
+        assert_eq!(feed(" "), Err(Error::LimitExceeded(Limit::Bytes)));
+    }
+}
+
+#[test]
+fn abuse_08_an_attribute_stands_once_by_whatever_prefix() {
+    for body in [
+        "<message to='a' type='chat' to='a'/>",
+        "<message xmlns:x='urn:1' xmlns:y='urn:1' x:a='1' y:a='2'/>",
+        // The prefixes were declared further out, one of them anew.
+        "<message xmlns:x='urn:1'><b xmlns:y='urn:1'><c x:a='' b='' y:a=''/></b></message>",
+        "<message xmlns:s='http://etherx.jabber.org/streams' s:a='' stream:a=''/>",
+        "<message xmlns='urn:a' xmlns='urn:a'/>",
+        "<message xmlns:x='urn:a' xmlns:x='urn:b'/>",
+    ] {
+        assert!(matches!(refusal(body), Error::NotWellFormed(_)), "{body}");
+    }
+    // One local name in different namespaces, or in none, is not twice.
+    assert_eq!(whole("<message xmlns:x='urn:1' xmlns:y='urn:2' x:a='1' y:a='2' a='3'/>").1, None);
+}
