@@ -15,6 +15,7 @@ mod listener;
 mod pace;
 mod peer;
 mod pool;
+mod session;
 mod tls;
 mod verify;
 

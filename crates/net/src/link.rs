@@ -4,9 +4,10 @@
 //! both take it, since both need the TLS session.
 
 use crate::pool;
+use crate::session::{self, TlsSession};
 use smallvec::SmallVec;
 use std::future::Future;
-use std::io::{self, Read, Write};
+use std::io;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use stonechat_router::{Delivery, Outbox, Pushed};
@@ -30,10 +31,13 @@ impl Default for LinkLimits {
     }
 }
 
+/// How much is sealed ahead of what the socket takes: a slow reader's bytes wait as they were queued.
+const SEAL: usize = 64 * 1024;
+
 /// The TLS session of a connection, when it has one.
-pub(crate) enum Session {
+enum Session {
     Plain,
-    Tls(Box<rustls::Connection>),
+    Tls(Box<TlsSession>),
 }
 
 /// A connection.
@@ -47,12 +51,10 @@ pub struct Link {
 
 struct State {
     session: Session,
-    /// Queued plaintext; with TLS it is sealed at the flush and then rustls holds what the socket does not take.
+    /// Queued plaintext; with TLS it is sealed at the flush.
     plain: Vec<u8>,
-    /// Bytes of `plain` that the socket took already (without TLS).
+    /// Bytes of `plain` that the socket took already, or that are sealed.
     offset: usize,
-    /// Plaintext bytes that rustls holds sealed and the socket has not taken, as an upper bound.
-    sealed: usize,
     dirty: bool,
     /// What others pushed while the stream's own answer is made, which goes first.
     corked: Option<Vec<u8>>,
@@ -85,26 +87,13 @@ pub(crate) enum Received {
     End,
 }
 
-struct TryWrite<'a>(&'a TcpStream);
-
-impl Write for TryWrite<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.try_write(bytes)
-    }
-    fn write_vectored(&mut self, parts: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.0.try_write_vectored(parts)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-struct TryRead<'a>(&'a TcpStream);
-
-impl Read for TryRead<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buffer)
-    }
+/// What the handshake waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shake {
+    Reading,
+    Writing,
+    /// It is complete, and its last flight is written.
+    Done,
 }
 
 impl Link {
@@ -118,7 +107,6 @@ impl Link {
                 session: Session::Plain,
                 plain: Vec::new(),
                 offset: 0,
-                sealed: 0,
                 dirty: false,
                 corked: None,
                 waiters: SmallVec::new(),
@@ -187,15 +175,12 @@ impl Link {
     }
 
     /// Puts the connection behind TLS from the next byte on.
-    pub(crate) fn set_tls(&self, mut tls: rustls::Connection) {
-        // What is queued has its bound in the outbox; the library's own, 64 KiB, would end a connection over one stanza.
-        tls.set_buffer_limit(None);
-        let mut state = self.lock();
-        state.session = Session::Tls(Box::new(tls));
+    pub(crate) fn set_tls(&self, tls: TlsSession) {
+        self.lock().session = Session::Tls(Box::new(tls));
     }
 
     /// Looks at the TLS session, when there is one.
-    pub(crate) fn with_tls<T>(&self, look: impl FnOnce(&mut rustls::Connection) -> T) -> Option<T> {
+    pub(crate) fn with_tls<T>(&self, look: impl FnOnce(&mut TlsSession) -> T) -> Option<T> {
         match &mut self.lock().session {
             Session::Tls(tls) => Some(look(tls)),
             Session::Plain => None,
@@ -203,13 +188,17 @@ impl Link {
     }
 
     /// Reads raw bytes from the socket: the client's first TLS bytes, before there is a session.
-    pub(crate) fn raw_reader(&self) -> impl Read + '_ {
-        TryRead(&self.socket)
+    pub(crate) fn read_raw(&self, bytes: &mut Vec<u8>) -> io::Result<usize> {
+        pool::with_read_buffer(|buffer| {
+            let count = self.socket.try_read(buffer)?;
+            bytes.extend_from_slice(buffer.get(..count).unwrap_or_default());
+            Ok(count)
+        })
     }
 
-    /// Writes raw bytes: a TLS alert before there is a session.
-    pub(crate) fn raw_writer(&self) -> impl Write + '_ {
-        TryWrite(&self.socket)
+    /// Writes raw bytes as far as the socket takes them: a TLS alert before there is a session.
+    pub(crate) fn write_raw(&self, bytes: &[u8]) {
+        let _ = self.socket.try_write(bytes);
     }
 
     /// Reads what there is, at most one buffer's worth, and lends the plaintext to `consume`.
@@ -230,54 +219,62 @@ impl Link {
                     }
                 }
                 Session::Tls(tls) => {
-                    let mut ended = false;
-                    let mut count = take_plaintext(tls, buffer, &mut ended)?;
-                    if count == 0 && !ended {
-                        match tls.read_tls(&mut TryRead(&self.socket)) {
-                            Ok(0) => ended = true,
-                            Ok(_) => {}
-                            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Received::Nothing),
-                            Err(error) => return Err(error),
-                        }
-                        if let Err(error) = tls.process_new_packets() {
-                            // The alert that says why goes out as far as the socket takes it.
-                            let _ = tls.write_tls(&mut TryWrite(&self.socket));
-                            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-                        }
-                        if !ended {
-                            count = take_plaintext(tls, buffer, &mut ended)?;
-                        }
-                    }
-                    // The handshake, tickets and key updates answer by themselves.
-                    if state.write_out(&self.socket).is_err() {
-                        ended = true;
-                    }
+                    let count = match self.socket.try_read(buffer) {
+                        Ok(count) => count,
+                        // Plaintext that came with the handshake waits for nobody.
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock && tls.has_early() => 0,
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Received::Nothing),
+                        Err(error) => return Err(error),
+                    };
+                    let ended = count == 0 && !tls.has_early();
+                    let mut plain = pool::take();
+                    let opened = tls.open(buffer.get_mut(..count).unwrap_or_default(), &mut plain);
+                    let ended = ended || tls.peer_has_closed();
+                    // Tickets, key updates and alerts answer by themselves.
+                    let written = if tls.unsent().is_empty() { Ok(()) } else { state.write_out(&self.socket) };
                     drop(state);
+                    opened.map_err(session::invalid)?;
+                    let count = plain.len();
                     if count > 0 {
-                        consume(buffer.get(..count).unwrap_or_default());
-                        return Ok(Received::Bytes(count));
+                        consume(&plain);
                     }
-                    Ok(if ended { Received::End } else { Received::Nothing })
+                    pool::give(plain);
+                    Ok(match count {
+                        0 if ended || written.is_err() => Received::End,
+                        0 => Received::Nothing,
+                        count => Received::Bytes(count),
+                    })
                 }
             }
         })
     }
 
-    /// Reads during a handshake: whatever plaintext its last flight brings stays in the session for [`Link::receive`].
-    pub(crate) fn receive_handshake(&self) -> io::Result<Received> {
-        let mut state = self.lock();
-        let Session::Tls(tls) = &mut state.session else { return Ok(Received::Nothing) };
-        let result = match tls.read_tls(&mut TryRead(&self.socket)) {
-            Ok(0) => return Ok(Received::End),
-            Ok(count) => Received::Bytes(count),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Received::Nothing),
-            Err(error) => return Err(error),
-        };
-        if let Err(error) = tls.process_new_packets() {
-            let _ = tls.write_tls(&mut TryWrite(&self.socket));
-            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-        }
-        Ok(result)
+    /// Goes on with the handshake as far as the socket lets it.
+    pub(crate) fn shake_hands(&self) -> io::Result<Shake> {
+        pool::with_read_buffer(|buffer| {
+            let mut state = self.lock();
+            loop {
+                let Session::Tls(tls) = &mut state.session else { return Ok(Shake::Done) };
+                let advanced = tls.advance();
+                let written = state.write_out(&self.socket);
+                // The alert that says why goes out as far as the socket takes it.
+                advanced.map_err(session::invalid)?;
+                written?;
+                if state.has_unwritten() {
+                    return Ok(Shake::Writing);
+                }
+                let Session::Tls(tls) = &mut state.session else { return Ok(Shake::Done) };
+                if !tls.is_handshaking() {
+                    return Ok(Shake::Done);
+                }
+                match self.socket.try_read(buffer) {
+                    Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                    Ok(count) => tls.receive(buffer.get(..count).unwrap_or_default()).map_err(session::invalid)?,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Shake::Reading),
+                    Err(error) => return Err(error),
+                }
+            }
+        })
     }
 
     /// Queues bytes that the machine wants sent, and writes them out as far as the socket takes them.
@@ -295,8 +292,12 @@ impl Link {
     /// Ends the TLS session (close_notify) and gives up the socket's writing side.
     pub(crate) fn shut(&self) {
         let mut state = self.lock();
-        if let Session::Tls(tls) = &mut state.session {
-            tls.send_close_notify();
+        // What was queued goes before the end.
+        let _ = state.write_out(&self.socket);
+        if let Session::Tls(tls) = &mut state.session
+            && !tls.is_handshaking()
+        {
+            let _ = tls.close();
         }
         let _ = state.write_out(&self.socket);
         state.die();
@@ -329,27 +330,6 @@ impl Link {
     }
 }
 
-fn take_plaintext(tls: &mut rustls::Connection, buffer: &mut [u8], ended: &mut bool) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match tls.reader().read(rest) {
-            Ok(0) => {
-                *ended = true;
-                break;
-            }
-            Ok(count) => filled = filled.saturating_add(count),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            // The peer cut the connection without close_notify: what was received stands, the rest is the end.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                *ended = true;
-                break;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
-}
-
 impl State {
     fn append(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         if self.plain.capacity() == 0 {
@@ -360,7 +340,11 @@ impl State {
 
     fn queued(&self) -> usize {
         let corked = self.corked.as_ref().map_or(0, Vec::len);
-        self.plain.len().saturating_sub(self.offset).saturating_add(self.sealed).saturating_add(corked)
+        let sealed = match &self.session {
+            Session::Tls(tls) => tls.unsent().len(),
+            Session::Plain => 0,
+        };
+        self.plain.len().saturating_sub(self.offset).saturating_add(sealed).saturating_add(corked)
     }
 
     /// Queues what somebody else than the stream itself has to say.
@@ -381,7 +365,7 @@ impl State {
     fn has_unwritten(&self) -> bool {
         self.plain.len() > self.offset
             || match &self.session {
-                Session::Tls(tls) => tls.wants_write(),
+                Session::Tls(tls) => !tls.unsent().is_empty(),
                 Session::Plain => false,
             }
     }
@@ -402,37 +386,40 @@ impl State {
     }
 
     fn try_write_out(&mut self, socket: &TcpStream) -> io::Result<()> {
-        match &mut self.session {
-            Session::Plain => {
-                while let Some(rest) = self.plain.get(self.offset..).filter(|rest| !rest.is_empty()) {
-                    match socket.try_write(rest) {
-                        Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                        Ok(count) => self.offset = self.offset.saturating_add(count),
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                        Err(error) => return Err(error),
-                    }
+        loop {
+            let rest = self.plain.get(self.offset..).unwrap_or_default();
+            let ready = match &self.session {
+                Session::Plain => rest,
+                Session::Tls(tls) => tls.unsent(),
+            };
+            if !ready.is_empty() {
+                let count = match socket.try_write(ready) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(count) => count,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                    Err(error) => return Err(error),
+                };
+                match &mut self.session {
+                    Session::Plain => self.offset = self.offset.saturating_add(count),
+                    Session::Tls(tls) => tls.sent(count),
                 }
-                self.offset = 0;
-                pool::give(std::mem::take(&mut self.plain));
+                continue;
             }
-            Session::Tls(tls) => {
-                // Before the handshake is done rustls keeps plaintext itself; the machine sends none then.
-                if !self.plain.is_empty() && !tls.is_handshaking() {
-                    tls.writer().write_all(&self.plain)?;
-                    self.sealed = self.sealed.saturating_add(self.plain.len());
-                    pool::give(std::mem::take(&mut self.plain));
+            if rest.is_empty() {
+                break;
+            }
+            if let Session::Tls(tls) = &mut self.session {
+                // Before the handshake is done there is nothing to seal with; the machine sends none then.
+                if tls.is_handshaking() {
+                    return Ok(());
                 }
-                while tls.wants_write() {
-                    match tls.write_tls(&mut TryWrite(socket)) {
-                        Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                        Ok(_) => {}
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                        Err(error) => return Err(error),
-                    }
-                }
-                self.sealed = 0;
+                let part = rest.get(..rest.len().min(SEAL)).unwrap_or_default();
+                tls.seal(part).map_err(session::invalid)?;
+                self.offset = self.offset.saturating_add(part.len());
             }
         }
+        self.offset = 0;
+        pool::give(std::mem::take(&mut self.plain));
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use crate::accept::{Addresses, Place};
 use crate::certificates::{Certificates, provider};
 use crate::link::{Link, LinkLimits, Received};
+use crate::session::{self, TlsSession};
 use crate::tls::{self, Choice, Facing};
 use crate::verify::{CertificateVerdict, Roots, TakeButDoNotJudge};
 use async_trait::async_trait;
@@ -82,10 +83,9 @@ impl PeerChannel {
     }
 
     async fn initiate(&mut self, local: &Domain, remote: &Domain) -> io::Result<()> {
-        let invalid = |error: rustls::Error| io::Error::new(io::ErrorKind::InvalidData, error);
         let builder = rustls::ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-            .map_err(invalid)?
+            .map_err(session::invalid)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(TakeButDoNotJudge::new(provider())));
         let mut config = match self.front.certificates.of(local) {
@@ -98,8 +98,7 @@ impl PeerChannel {
         let name = remote.to_ascii().ok().and_then(|name| ServerName::try_from(name).ok());
         let name =
             name.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the domain is not a server name"))?;
-        let session = rustls::ClientConnection::new(Arc::new(config), name).map_err(invalid)?;
-        self.link.set_tls(rustls::Connection::Client(session));
+        self.link.set_tls(TlsSession::connecting(Arc::new(config), name).map_err(session::invalid)?);
         tls::complete(&self.link).await
     }
 }

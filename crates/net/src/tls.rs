@@ -1,12 +1,13 @@
 //! TLS as both ends: configurations, the accepting handshake, and what a finished handshake tells the stream.
 
 use crate::certificates::{Certificates, CertifiedDomain};
-use crate::link::Link;
+use crate::link::{Link, Shake};
+use crate::session::{self, ExporterLog, TlsSession};
 use rustls::crypto::CryptoProvider;
 use rustls::server::{Acceptor, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ProtocolVersion, ServerConfig, ServerConnection};
-use std::io::{self, Write};
+use rustls::{ProtocolVersion, ServerConfig};
+use std::io;
 use std::sync::Arc;
 use stonechat_sasl::{ChannelBindings, TlsVersion};
 
@@ -40,6 +41,7 @@ pub(crate) fn client_facing(
     config.alpn_protocols = vec![ALPN_CLIENT.to_vec()];
     // One ticket suffices for a client that comes back; each costs a record in the first flight.
     config.send_tls13_tickets = 1;
+    config.key_log = Arc::new(ExporterLog);
     Ok(Arc::new(config))
 }
 
@@ -75,31 +77,12 @@ pub(crate) enum Choice<'a> {
 
 /// Runs the accepting handshake to its end, and gives the certificate it presented. The caller bounds its time.
 pub(crate) async fn accept(link: &Link, choice: Choice<'_>, facing: Facing) -> io::Result<Arc<CertifiedDomain>> {
-    let mut acceptor = Acceptor::default();
-    let mut received = 0usize;
-    let accepted = loop {
-        match acceptor.read_tls(&mut link.raw_reader()) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(count) => received = received.saturating_add(count),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                link.readable().await?;
-                continue;
-            }
-            Err(error) => return Err(error),
-        }
-        match acceptor.accept() {
-            Ok(Some(accepted)) => break accepted,
-            Ok(None) if received <= MAX_HELLO => {}
-            Ok(None) => return Err(io::Error::new(io::ErrorKind::InvalidData, "the ClientHello does not end")),
-            Err((error, mut alert)) => {
-                let mut bytes = Vec::new();
-                let _ = alert.write_all(&mut bytes);
-                let _ = link.raw_writer().write(&bytes);
-                return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-            }
-        }
-    };
-    let server_name = accepted.client_hello().server_name().map(str::to_owned);
+    // The last word in the clear goes out in the clear.
+    while link.wants_write() {
+        link.writable().await?;
+        link.write_out()?;
+    }
+    let (first, server_name) = client_hello(link).await?;
     let certificate = match choice {
         Choice::Fixed(certificate) => certificate,
         Choice::ByServerName(certificates) => certificates
@@ -107,56 +90,63 @@ pub(crate) async fn accept(link: &Link, choice: Choice<'_>, facing: Facing) -> i
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "no certificate"))?,
     };
     let config = match facing {
-        Facing::Clients => Arc::clone(&certificate.client),
-        Facing::Servers => Arc::clone(&certificate.server),
+        Facing::Clients => &certificate.client,
+        Facing::Servers => &certificate.server,
     };
-    let connection: ServerConnection = match accepted.into_connection(config) {
-        Ok(connection) => connection,
-        Err((error, mut alert)) => {
-            // For one, no_application_protocol (abuse case 48).
-            let mut bytes = Vec::new();
-            let _ = alert.write_all(&mut bytes);
-            let _ = link.raw_writer().write(&bytes);
-            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
-        }
-    };
-    link.set_tls(rustls::Connection::Server(connection));
+    link.set_tls(TlsSession::accepting(Arc::clone(config), first).map_err(session::invalid)?);
     complete(link).await?;
     Ok(certificate)
 }
 
-/// Drives a handshake on the link to its end.
-pub(crate) async fn complete(link: &Link) -> io::Result<()> {
+/// Reads until the ClientHello is there: all bytes so far, and the server name it asks for.
+async fn client_hello(link: &Link) -> io::Result<(Vec<u8>, Option<String>)> {
+    let mut acceptor = Acceptor::default();
+    let mut bytes = Vec::new();
+    let mut seen = 0;
     loop {
-        link.write_out()?;
-        let handshaking = link.with_tls(|tls| tls.is_handshaking()).unwrap_or(false);
-        if !handshaking && !link.wants_write() {
-            return Ok(());
+        match link.read_raw(&mut bytes) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                link.readable().await?;
+                continue;
+            }
+            Err(error) => return Err(error),
         }
-        if link.wants_write() {
-            link.writable().await?;
-            continue;
-        }
-        link.readable().await?;
-        // No plaintext can arrive before the handshake is done; what comes in its last flight stays in the session.
-        if let crate::link::Received::End = link.receive_handshake()? {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        while let Some(mut rest) = bytes.get(seen..).filter(|rest| !rest.is_empty()) {
+            seen = seen.saturating_add(acceptor.read_tls(&mut rest)?);
+            match acceptor.accept() {
+                Ok(Some(accepted)) => {
+                    let name = accepted.client_hello().server_name().map(str::to_owned);
+                    return Ok((bytes, name));
+                }
+                Ok(None) if seen <= MAX_HELLO => {}
+                Ok(None) => return Err(io::Error::new(io::ErrorKind::InvalidData, "the ClientHello does not end")),
+                Err((error, mut alert)) => {
+                    let mut bytes = Vec::new();
+                    let _ = alert.write_all(&mut bytes);
+                    link.write_raw(&bytes);
+                    return Err(session::invalid(error));
+                }
+            }
         }
     }
 }
 
-/// The channel bindings of an accepted session.
+/// Drives a handshake on the link to its end. Plaintext that comes in its last flight stays in the session.
+pub(crate) async fn complete(link: &Link) -> io::Result<()> {
+    loop {
+        match link.shake_hands()? {
+            Shake::Done => return Ok(()),
+            Shake::Reading => link.readable().await?,
+            Shake::Writing => link.writable().await?,
+        }
+    }
+}
+
+/// The channel bindings of a session that was just accepted.
 pub(crate) fn bindings(link: &Link, certificate: &CertifiedDomain) -> ChannelBindings {
-    let exporter = link
-        .with_tls(|tls| {
-            // RFC 9266 §4.2: on TLS 1.2 only with the extended master secret, which rustls does not report; so 1.3 alone.
-            if tls.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
-                return None;
-            }
-            let rustls::Connection::Server(server) = tls else { return None };
-            server.export_keying_material([0u8; 32], b"EXPORTER-Channel-Binding", Some(b"")).ok()
-        })
-        .flatten();
+    let exporter = link.with_tls(TlsSession::take_channel_binding).flatten();
     // XEP-0515: read from the connection, never from the configuration.
     let version = link.with_tls(|tls| tls.protocol_version()).flatten();
     ChannelBindings {
@@ -179,3 +169,6 @@ pub(crate) fn version_name(link: &Link) -> &'static str {
         None => "clear",
     }
 }
+
+#[cfg(test)]
+mod tests;
