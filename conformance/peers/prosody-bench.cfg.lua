@@ -1,11 +1,11 @@
 -- Prosody as a competent administrator sets it up for speed: the rival of `cargo xtask bench-peers`, which fills in
--- the places between at signs. The collector is the one setting that matters (2 to 5 times); what is left out of the
--- modules (archive, carbons, stream management) is off at the other servers too.
+-- the places between at signs. The collector is the one setting that matters (2 to 5 times). Archive, carbons and stream
+-- management are there in the rows that are about them.
 
 gc = { mode = "generational" }
 network_backend = "epoll"
 
-modules_enabled = { "roster"; "saslauth"; "tls"; "dialback"; "disco"; "ping"; "private"; "vcard"; "time"; "version"; "uptime" }
+modules_enabled = { "roster"; "saslauth"; "tls"; "dialback"; "disco"; "ping"; "private"; "vcard"; "time"; "version"; "uptime"; @MODULES@ }
 modules_disabled = { "limits" }
 
 data_path = "@DATA@"
@@ -13,7 +13,10 @@ pidfile = "@DATA@/prosody.pid"
 log = { info = "@LOG@" }
 
 authentication = "internal_hashed"
-storage = "internal"
+storage = @STORAGE@
+sql = { driver = "SQLite3"; database = "archive.sqlite" }
+default_archive_policy = true
+max_archive_query_results = 250
 
 interfaces = { "127.0.0.1" }
 c2s_ports = { @C2S@ }

@@ -1,12 +1,13 @@
 //! The command line.
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::endpoint::{Endpoint, Protocol, Security, UserPattern};
-use crate::load::{chat, idle, login, offline, presence};
+use crate::load::{archive, chat, idle, login, offline, presence};
 use crate::measure::Window;
 use crate::process::ProcessTree;
 use crate::report::{Format, Report};
@@ -55,12 +56,28 @@ pub(crate) enum Command {
         #[command(flatten)]
         chat: ChatLoad,
     },
-    /// Log in and out
+    /// Pages of an archive, from the newest backwards, by four devices of account 1
+    Archive {
+        #[command(flatten)]
+        target: Target,
+        #[command(flatten)]
+        time: Time,
+        /// Messages that are read; those that are missing are sent by account 2 first
+        #[arg(long, default_value_t = 1000)]
+        messages: u32,
+        #[arg(long, default_value_t = 250)]
+        page: u32,
+        #[arg(long, default_value_t = 100)]
+        body_bytes: usize,
+    },
+    /// Log in and out, or come back into sessions whose links were cut
     Login {
         #[command(flatten)]
         target: Target,
         #[command(flatten)]
         time: Time,
+        #[arg(long, value_enum, default_value_t = login::Way::Steps)]
+        way: login::Way,
         /// Log-ins under way at a time
         #[arg(long, default_value_t = 32)]
         in_flight: u32,
@@ -172,6 +189,12 @@ pub(crate) struct ChatLoad {
     rate: Option<f64>,
     #[arg(long, default_value_t = 100)]
     body_bytes: usize,
+    /// Stream management, the client asking for an acknowledgement behind so many messages
+    #[arg(long)]
+    acknowledged: Option<NonZeroU32>,
+    /// More devices of each account, with carbons; deliveries are counted then
+    #[arg(long, default_value_t = 0)]
+    watching: u32,
 }
 
 impl Target {
@@ -210,7 +233,8 @@ impl ChatLoad {
             Some(rate) => return Err(format!("a rate of {rate} messages per second is none").into()),
             None => chat::Drive::Closed { outstanding: self.outstanding },
         };
-        Ok(chat::Plan { pairs: self.pairs, drive, body_bytes: self.body_bytes, window })
+        let style = chat::Style { acknowledged: self.acknowledged, watching: self.watching };
+        Ok(chat::Plan { pairs: self.pairs, drive, body_bytes: self.body_bytes, style, window })
     }
 }
 
@@ -247,9 +271,13 @@ async fn dispatch(command: Command) -> Result<()> {
             let plan = chat.plan(time.window()?)?;
             target.print(&chat::run(chat::Ends::One(&target.endpoint()?), plan, &target.servers()).await?)
         }
-        Command::Login { target, time, in_flight, accounts } => {
-            let (endpoint, servers) = (target.endpoint()?, target.servers());
-            target.print(&login::run(&endpoint, accounts, in_flight, time.window()?, &servers).await?)
+        Command::Archive { target, time, messages, page, body_bytes } => {
+            let plan = archive::Plan { messages, page, body_bytes, window: time.window()? };
+            target.print(&archive::run(&target.endpoint()?, plan, &target.servers()).await?)
+        }
+        Command::Login { target, time, way, in_flight, accounts } => {
+            let plan = login::Plan { way, accounts, in_flight, window: time.window()? };
+            target.print(&login::run(&target.endpoint()?, plan, &target.servers()).await?)
         }
         Command::Offline { target, messages, senders, absent, body_bytes } => {
             let plan = offline::Plan { senders, absent, messages, body_bytes };
@@ -299,6 +327,9 @@ mod tests {
         let parse = |words: &str| Cli::try_parse_from(words.split(' '));
         assert!(parse("bench chat --rate 500 --pid 1 --pid 2").is_ok());
         assert!(parse("bench chat --rate 500 --outstanding 3").is_err());
+        assert!(parse("bench chat --acknowledged 5 --watching 1").is_ok());
+        assert!(parse("bench chat --acknowledged 0").is_err());
+        assert!(parse("bench login --way resume-token").is_ok());
         assert!(parse("bench federation --remote-port 1").is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! The kinds of load, one file each.
 
+pub(crate) mod archive;
 pub(crate) mod chat;
 pub(crate) mod idle;
 pub(crate) mod login;

@@ -22,7 +22,7 @@ use clap::{Args, ValueEnum as _};
 use tempfile::TempDir;
 
 use self::prosody::Prosody;
-use self::rows::{Needs, Row, Sizes};
+use self::rows::{Flavour, Needs, Row, Sizes};
 use self::server::{Server, Site};
 use self::stonechat::Stonechat;
 use self::table::Table;
@@ -139,8 +139,8 @@ struct Lab {
     binary: PathBuf,
     dns_port: u16,
     sites: Vec<Site>,
-    /// Accounts that exist: by subject, site and pattern, up to which number.
-    accounts: HashMap<(Subject, usize, &'static str), u32>,
+    /// Accounts that exist: by subject, site, set-up and pattern, up to which number.
+    accounts: HashMap<(Subject, usize, Flavour, &'static str), u32>,
 }
 
 /// Servers in the state that a row wants them in.
@@ -172,7 +172,7 @@ impl Lab {
         })
     }
 
-    /// Runs a row on a subject, or `None` where the floor has nothing like it.
+    /// Runs a row on a subject, or `None` where that has nothing like it.
     async fn measure(
         &mut self,
         subject: Subject,
@@ -180,7 +180,7 @@ impl Lab {
         sizes: &Sizes,
     ) -> Result<Option<Vec<crate::report::Report>>> {
         let needs = row.needs(sizes);
-        if subject == Subject::Floor && !row.has_floor() {
+        if !row.is_for(subject) {
             return Ok(None);
         }
         self.make_accounts(subject, &needs).await?;
@@ -195,7 +195,7 @@ impl Lab {
 
     async fn make_accounts(&mut self, subject: Subject, needs: &Needs) -> Result<()> {
         for index in 0..needs.sites {
-            let key = (subject, index, needs.pattern);
+            let key = (subject, index, needs.flavour, needs.pattern);
             let made = self.accounts.get(&key).copied().unwrap_or_default();
             if subject == Subject::Floor || made >= needs.accounts {
                 continue;
@@ -204,10 +204,10 @@ impl Lab {
             let endpoint = endpoint(&site, needs, subject)?;
             let (command, server): (RegisterCommand, Option<Server>) = match subject {
                 Subject::Stonechat => {
-                    let stonechat = self.stonechat(index, needs.security)?;
+                    let stonechat = self.stonechat(index, needs)?;
                     (stonechat.register_command()?, Some(stonechat.start()?))
                 }
-                _ => (self.prosody(index)?.register_command()?, None),
+                _ => (self.prosody(index, needs.flavour)?.register_command()?, None),
             };
             setup::by_command(&endpoint, made + 1..=needs.accounts, &command).await?;
             drop(server);
@@ -222,8 +222,8 @@ impl Lab {
         for (index, site) in self.sites.iter().enumerate().take(sites) {
             running.servers.push(match subject {
                 Subject::Floor => self.relay(site, needs.security)?,
-                Subject::Prosody => self.prosody(index)?.start()?,
-                Subject::Stonechat => self.stonechat(index, needs.security)?.start()?,
+                Subject::Prosody => self.prosody(index, needs.flavour)?.start()?,
+                Subject::Stonechat => self.stonechat(index, needs)?.start()?,
             });
             running.endpoints.push(endpoint(site, needs, subject)?);
         }
@@ -240,19 +240,19 @@ impl Lab {
         Server::start(&mut command, &self.directory.path().join("relay.log"), &[port])
     }
 
-    fn prosody(&self, index: usize) -> Result<Prosody> {
+    fn prosody(&self, index: usize, flavour: Flavour) -> Result<Prosody> {
         let site = self.sites.get(index).ok_or("no such site")?;
         let (pem, key) = self.certificate(site);
-        let directory = self.directory.path().join(format!("prosody-{index}"));
-        Prosody::prepare(&directory, site, (&pem, &key), self.dns_port)
+        let directory = self.directory.path().join(format!("prosody-{}-{index}", flavour.name()));
+        Prosody::prepare(&directory, site, (&pem, &key), self.dns_port, flavour)
     }
 
-    fn stonechat(&self, index: usize, security: Security) -> Result<Stonechat> {
+    fn stonechat(&self, index: usize, needs: &Needs) -> Result<Stonechat> {
         let site = self.sites.get(index).ok_or("no such site")?;
         let others: Vec<Site> = self.sites.iter().filter(|other| other.domain != site.domain).cloned().collect();
         let (pem, key) = self.certificate(site);
-        let directory = self.directory.path().join(format!("stonechat-{index}"));
-        Stonechat::prepare(&self.binary, &directory, site, &others, (&pem, &key), security)
+        let directory = self.directory.path().join(format!("stonechat-{}-{index}", needs.flavour.name()));
+        Stonechat::prepare(&self.binary, &directory, site, &others, (&pem, &key), needs.security, needs.flavour)
     }
 
     fn certificate(&self, site: &Site) -> (PathBuf, PathBuf) {

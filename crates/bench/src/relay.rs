@@ -197,7 +197,8 @@ mod tests {
         for security in [Security::Direct, Security::Plain] {
             let endpoint = relay_endpoint(security).await;
             for drive in [Drive::Closed { outstanding: 3 }, Drive::Open { rate: 500.0 }] {
-                let plan = chat::Plan { pairs: 4, drive, body_bytes: 100, window: WINDOW };
+                let style = chat::Style::default();
+                let plan = chat::Plan { pairs: 4, drive, body_bytes: 100, style, window: WINDOW };
                 let report = chat::run(Ends::One(&endpoint), plan, &[]).await.unwrap();
                 assert!(report.operations > 0, "{security:?} {drive:?}");
                 assert_eq!((report.lost, report.errors), (0, 0), "{security:?} {drive:?}");
@@ -210,7 +211,8 @@ mod tests {
     async fn a_message_larger_than_the_socket_buffers_arrives_whole() {
         let endpoint = relay_endpoint(Security::Direct).await;
         let drive = Drive::Closed { outstanding: 2 };
-        let plan = chat::Plan { pairs: 1, drive, body_bytes: 8 << 20, window: WINDOW };
+        let style = chat::Style::default();
+        let plan = chat::Plan { pairs: 1, drive, body_bytes: 8 << 20, style, window: WINDOW };
         let report = chat::run(Ends::One(&endpoint), plan, &[]).await.unwrap();
         assert_eq!((report.lost, report.errors), (0, 0));
     }
@@ -226,7 +228,8 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn log_ins_at_the_relay_end_cleanly() {
         let endpoint = relay_endpoint(Security::Direct).await;
-        let report = login::run(&endpoint, 4, 2, WINDOW, &[]).await.unwrap();
+        let plan = login::Plan { way: login::Way::Steps, accounts: 4, in_flight: 2, window: WINDOW };
+        let report = login::run(&endpoint, plan, &[]).await.unwrap();
         assert!(report.operations > 0);
     }
 }

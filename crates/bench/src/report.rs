@@ -25,6 +25,9 @@ pub(crate) struct Report {
     /// KiB of proportional set size per operation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory_kib: Option<f64>,
+    /// Times that the client waited for the server in each operation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) round_trips: Option<f64>,
     /// Operations that were begun and never came to their end.
     pub(crate) lost: u64,
     /// Error stanzas, duplicates and anything else that should not have come.
@@ -81,6 +84,9 @@ impl Report {
         writeln!(out, "  {:<28} {:.1} µs", format!("CPU of client per {unit}"), self.client_cpu_us)?;
         if let Some(memory) = self.memory_kib {
             writeln!(out, "  {:<28} {memory:.1} KiB", format!("memory per {unit}"))?;
+        }
+        if let Some(round_trips) = self.round_trips {
+            writeln!(out, "  {:<28} {round_trips:.1}", "round trips after TLS")?;
         }
         if let Some(latency) = self.latency {
             let Latency { p50_us, p99_us, p999_us, max_us } = latency;

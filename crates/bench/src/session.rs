@@ -1,7 +1,11 @@
-//! Logging in: stream, TLS, SCRAM, resource binding, roster, presence (RFC 6120 §6 and §7, RFC 6121 §2.2 and §4.2).
+//! Logging in: stream, TLS, authentication, resource, roster, presence (RFC 6120 §6 and §7, RFC 6121 §2.2 and §4.2).
 //!
-//! Step by step with a round trip each, as clients of today do without SASL2. On the relay a place is taken with one
+//! [`classic`] goes step by step with a round trip each; [`sasl2`] in one exchange. On the relay a place is taken with one
 //! line instead.
+
+mod classic;
+mod counting;
+mod sasl2;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +14,11 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+pub(crate) use self::counting::{Counting, Kind, request};
+pub(crate) use self::sasl2::Token;
 use crate::endpoint::{Endpoint, Protocol, Security};
 use crate::framing::{Frame, Framer, attribute, contains, name, text_of};
 use crate::link::{Incoming, Link};
-use crate::scram::Exchange;
 use crate::{Result, relay};
 
 const LOGIN_LIMIT: Duration = Duration::from_secs(60);
@@ -28,6 +33,11 @@ pub(crate) struct Session {
     pub(crate) jid: String,
     /// The roster as it came.
     pub(crate) roster: Vec<u8>,
+    /// While stream management is on.
+    pub(crate) counting: Option<Counting>,
+    /// Times that the log-in waited for the server, TLS apart.
+    pub(crate) round_trips: u32,
+    said: bool,
 }
 
 /// How far a log-in goes.
@@ -39,102 +49,145 @@ pub(crate) enum Until {
     Present,
 }
 
+/// What a session asks for beside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Extras {
+    /// Stream management (XEP-0198).
+    pub(crate) counting: bool,
+    /// Carbons (XEP-0280).
+    pub(crate) carbons: bool,
+}
+
+/// Who enters, and where.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    pub(crate) number: u32,
+    pub(crate) place: relay::Place,
+    pub(crate) resource: &'static str,
+    pub(crate) until: Until,
+    pub(crate) extras: Extras,
+}
+
+impl Entry {
+    /// With one resource and nothing beside.
+    pub(crate) fn simple(number: u32, place: relay::Place, until: Until) -> Self {
+        Self { number, place, resource: "bench", until, extras: Extras::default() }
+    }
+}
+
+/// By what an account logs in.
+pub(crate) enum By<'a> {
+    /// SASL and bind, step by step.
+    Steps,
+    /// SASL2 with Bind 2, by password; a place for a token when one is wanted.
+    Exchange(Option<&'a mut Option<Token>>),
+    /// SASL2 with Bind 2, by token.
+    Token(&'a mut Token),
+    /// SASL, step by step, to continue this session.
+    StepsBack(Counting, String),
+    /// SASL2 by token, to continue this session.
+    TokenBack(&'a mut Token, Counting, String),
+}
+
 impl Session {
     /// Logs an account in, or takes the place on the relay.
-    pub(crate) async fn enter(endpoint: &Endpoint, number: u32, place: relay::Place, until: Until) -> Result<Self> {
+    pub(crate) async fn enter(endpoint: &Endpoint, entry: Entry) -> Result<Self> {
+        Self::enter_by(endpoint, entry, By::Steps).await
+    }
+
+    /// The same in a way of choice.
+    pub(crate) async fn enter_by(endpoint: &Endpoint, entry: Entry, by: By<'_>) -> Result<Self> {
         let work = async {
             match endpoint.protocol {
-                Protocol::Xmpp => Self::log_in(endpoint, number, until).await,
-                Protocol::Relay => Self::take_place(endpoint, place).await,
+                Protocol::Xmpp => Self::log_in(endpoint, &entry, by).await,
+                Protocol::Relay => Self::take_place(endpoint, entry.place).await,
             }
         };
+        let who = || endpoint.bare_jid(entry.number);
         match tokio::time::timeout(LOGIN_LIMIT, work).await {
             Ok(Ok(session)) => Ok(session),
-            Ok(Err(error)) => Err(format!("{}: {error}", endpoint.bare_jid(number)).into()),
-            Err(_) => Err(format!("{}: not logged in after {LOGIN_LIMIT:?}", endpoint.bare_jid(number)).into()),
+            Ok(Err(error)) => Err(format!("{}: {error}", who()).into()),
+            Err(_) => Err(format!("{}: not logged in after {LOGIN_LIMIT:?}", who()).into()),
         }
     }
 
-    async fn log_in(endpoint: &Endpoint, number: u32, until: Until) -> Result<Self> {
-        let (mut session, features) = Self::open_stream(endpoint).await?;
-        session.authenticate(endpoint, number, &features).await?;
-        session.framer.restart();
-        session.header(&endpoint.domain).await?;
-
-        let bound = session
-            .query(
-                "bind",
-                "<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
-                 <resource>bench</resource></bind></iq>",
-            )
-            .await?;
-        let jid = text_of(&bound, "jid").ok_or("no address was bound")?;
-        session.jid = String::from_utf8(jid.to_vec())?;
+    async fn log_in(endpoint: &Endpoint, entry: &Entry, by: By<'_>) -> Result<Self> {
+        let mut session = Self::secured(endpoint).await?;
+        match by {
+            By::Steps => {
+                let features = session.header(&endpoint.domain).await?;
+                session.authenticate(endpoint, entry.number, &features).await?;
+                session.bind(entry).await?;
+            }
+            By::Exchange(token) => {
+                let features = session.header(&endpoint.domain).await?;
+                session.authenticate2(endpoint, entry, &features, token).await?;
+            }
+            By::Token(token) => session.enter_by_token(endpoint, entry, token, None).await?,
+            By::StepsBack(before, jid) => {
+                let features = session.header(&endpoint.domain).await?;
+                session.authenticate(endpoint, entry.number, &features).await?;
+                session.resume(before, jid).await?;
+                return Ok(session);
+            }
+            By::TokenBack(token, before, jid) => {
+                session.enter_by_token(endpoint, entry, token, Some((before, jid))).await?;
+                return Ok(session);
+            }
+        }
         session.roster =
             session.query("roster", "<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>").await?;
-        if until == Until::Present {
-            session.link.send(b"<presence/>")?;
+        if entry.until == Until::Present {
+            session.say("<presence/>")?;
         }
         Ok(session)
     }
 
-    /// Opens a stream, with STARTTLS if that is asked for; returns the features that are offered then.
-    pub(crate) async fn open_stream(endpoint: &Endpoint) -> Result<(Self, Vec<u8>)> {
+    fn new(link: Arc<Link>, incoming: Incoming, framer: Framer, jid: String) -> Self {
+        Self { link, incoming, framer, jid, roster: Vec::new(), counting: None, round_trips: 0, said: false }
+    }
+
+    /// Connects, with STARTTLS if that is asked for; the stream is to be opened then.
+    async fn secured(endpoint: &Endpoint) -> Result<Self> {
         let (link, incoming) = endpoint.connect().await?;
-        let mut session = Self { link, incoming, framer: Framer::new(), jid: String::new(), roster: Vec::new() };
-        let mut features = session.header(&endpoint.domain).await?;
+        let mut session = Self::new(link, incoming, Framer::new(), String::new());
         if endpoint.security == Security::Starttls {
+            let features = session.header(&endpoint.domain).await?;
             if !contains(&features, "<starttls") {
                 return Err("the server does not offer STARTTLS".into());
             }
-            session.link.send(b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")?;
+            session.say("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")?;
             session.expect("proceed").await?;
             endpoint.secure(&mut session.incoming).await?;
             session.framer.restart();
-            features = session.header(&endpoint.domain).await?;
         }
+        session.round_trips = 0;
+        Ok(session)
+    }
+
+    /// Opens a stream before authentication; returns the features that are offered there.
+    pub(crate) async fn open_stream(endpoint: &Endpoint) -> Result<(Self, Vec<u8>)> {
+        let mut session = Self::secured(endpoint).await?;
+        let features = session.header(&endpoint.domain).await?;
         Ok((session, features))
     }
 
     async fn header(&mut self, domain: &str) -> Result<Vec<u8>> {
-        let header = format!(
-            "<?xml version='1.0'?><stream:stream to='{domain}' version='1.0' xml:lang='en' \
-             xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
-        );
-        self.link.send(header.as_bytes())?;
+        self.say(&header(domain))?;
         self.expect("stream:features").await
     }
 
-    async fn authenticate(&mut self, endpoint: &Endpoint, number: u32, features: &[u8]) -> Result<()> {
-        if !contains(features, ">SCRAM-SHA-1<") {
-            return Err("the server does not offer SCRAM-SHA-1 here".into());
-        }
-        let user = endpoint.users.user(number);
-        let mut random = [0; 18];
-        getrandom::fill(&mut random).map_err(|error| error.to_string())?;
-        let (exchange, first) = Exchange::begin(&user, &BASE64.encode(random));
-        let auth = format!(
-            "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-1'>{}</auth>",
-            BASE64.encode(first)
-        );
-        self.link.send(auth.as_bytes())?;
-        let challenge = self.expect("challenge").await?;
-        let challenge = decode_text(&challenge, "challenge")?;
-        let answer = exchange.answer(&challenge, &endpoint.password, endpoint.known_key(&user))?;
-        let response =
-            format!("<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{}</response>", BASE64.encode(&answer.message));
-        self.link.send(response.as_bytes())?;
-        let success = self.expect("success").await?;
-        answer.verify(&decode_text(&success, "success")?)?;
-        endpoint.keep_key(&user, answer.salted);
-        Ok(())
+    /// Sends something that the server will answer.
+    fn say(&mut self, text: &str) -> Result<()> {
+        self.said = true;
+        Ok(self.link.send(text.as_bytes())?)
     }
 
     async fn take_place(endpoint: &Endpoint, place: relay::Place) -> Result<Self> {
         let (link, incoming) = endpoint.connect().await?;
         let jid = format!("{}@{}/bench", place.name(), endpoint.domain);
-        let mut session = Self { link, incoming, framer: Framer::inside_stream(), jid, roster: Vec::new() };
-        session.link.send(place.line().as_bytes())?;
+        let mut session = Self::new(link, incoming, Framer::inside_stream(), jid);
+        session.say(&place.line())?;
         // The relay's answer looks like a stanza, so that the framer takes it.
         session.expect("ready").await?;
         Ok(session)
@@ -142,6 +195,9 @@ impl Session {
 
     /// Waits for bytes and puts them into the framer; false when the peer has closed.
     pub(crate) async fn receive(&mut self) -> Result<Stream> {
+        if std::mem::take(&mut self.said) {
+            self.round_trips += 1;
+        }
         match self.incoming.receive(self.framer.input()).await? {
             0 => Ok(Stream::Closed),
             _ => Ok(Stream::Open),
@@ -175,7 +231,7 @@ impl Session {
 
     /// Sends a request and waits for the response with that id; everything else is passed over.
     pub(crate) async fn query(&mut self, id: &str, request: &str) -> Result<Vec<u8>> {
-        self.link.send(request.as_bytes())?;
+        self.say(request)?;
         self.response(id, |_| {}).await
     }
 
@@ -183,6 +239,11 @@ impl Session {
     pub(crate) async fn response(&mut self, id: &str, mut other: impl FnMut(&[u8])) -> Result<Vec<u8>> {
         loop {
             let element = self.next_element().await?;
+            if let Some(counting) = &mut self.counting
+                && counting.take(&element, &self.link)? == Kind::Management
+            {
+                continue;
+            }
             let ours = name(&element) == b"iq" && attribute(&element, "id") == Some(id.as_bytes());
             match attribute(&element, "type") {
                 Some(b"result") if ours => return Ok(element),
@@ -192,6 +253,12 @@ impl Session {
                 _ => other(&element),
             }
         }
+    }
+
+    /// Leaves without a word, as a link does that is cut; what is needed to come back.
+    pub(crate) fn cut(mut self) -> Result<(Counting, String)> {
+        let counting = self.counting.take().ok_or("stream management is off")?;
+        Ok((counting, std::mem::take(&mut self.jid)))
     }
 
     /// Closes the stream and waits until the server has done so too (RFC 6120 §4.4).
@@ -223,23 +290,33 @@ pub(crate) enum Stream {
     Closed,
 }
 
+fn header(domain: &str) -> String {
+    format!(
+        "<?xml version='1.0'?><stream:stream to='{domain}' version='1.0' xml:lang='en' \
+         xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
+    )
+}
+
+fn nonce() -> Result<String> {
+    let mut random = [0; 18];
+    getrandom::fill(&mut random).map_err(|error| error.to_string())?;
+    Ok(BASE64.encode(random))
+}
+
 fn decode_text(element: &[u8], wanted: &str) -> Result<String> {
     let text = text_of(element, wanted).unwrap_or_default();
     Ok(String::from_utf8(BASE64.decode(text)?)?)
 }
 
 /// Enters with many accounts, a few at a time; the sessions come in the order of the list.
-pub(crate) async fn enter_all(
-    list: impl IntoIterator<Item = (Endpoint, u32, relay::Place)>,
-    until: Until,
-) -> Result<Vec<Session>> {
+pub(crate) async fn enter_all(list: impl IntoIterator<Item = (Endpoint, Entry)>) -> Result<Vec<Session>> {
     let gate = Arc::new(Semaphore::new(32));
     let mut entering = JoinSet::new();
-    for (index, (endpoint, number, place)) in list.into_iter().enumerate() {
+    for (index, (endpoint, entry)) in list.into_iter().enumerate() {
         let gate = Arc::clone(&gate);
         entering.spawn(async move {
             let _permit = gate.acquire_owned().await?;
-            Session::enter(&endpoint, number, place, until).await.map(|session| (index, session))
+            Session::enter(&endpoint, entry).await.map(|session| (index, session))
         });
     }
     let mut sessions = Vec::new();

@@ -2,10 +2,14 @@
 //!
 //! Closed loop: a number of messages is kept in flight in each pair; who receives one answers it with the next, so
 //! none waits for the client's own coordination. Every message is a write and a TLS record of its own, as a real
-//! client's: with one outstanding it is a wake-up of the server, with several the server may find some together. Open loop: a thread of its own sends at a fixed rate whatever comes back; latency is counted from the
-//! send, and a send never waits.
+//! client's: with one outstanding it is a wake-up of the server, with several the server may find some together. Open
+//! loop: a thread of its own sends at a fixed rate whatever comes back; latency is counted from the send, and a send never
+//! waits.
+//!
+//! With several devices a side, those that do not converse count the carbons that they are sent of both directions.
 
 use std::io::Write as _;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -13,13 +17,13 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use crate::endpoint::Endpoint;
-use crate::framing::{Frame, attribute, name};
+use crate::framing::{Frame, attribute, contains, name};
 use crate::link::Link;
 use crate::measure::{Phase, Recorder, Stopwatch, Window};
 use crate::process::ProcessTree;
 use crate::relay::Place;
 use crate::report::Report;
-use crate::session::{Session, Stream, Until, enter_all};
+use crate::session::{Entry, Extras, Kind, Session, Stream, Until, enter_all, request};
 use crate::{Error, Result};
 
 /// How long messages may still be under way when the load has ended.
@@ -40,7 +44,31 @@ pub(crate) struct Plan {
     pub(crate) pairs: u32,
     pub(crate) drive: Drive,
     pub(crate) body_bytes: usize,
+    pub(crate) style: Style,
     pub(crate) window: Window,
+}
+
+/// What the sessions use beside messages.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Style {
+    /// Stream management, the client asking for an acknowledgement behind so many messages.
+    pub(crate) acknowledged: Option<NonZeroU32>,
+    /// Devices of each account beside the one that converses; with any, all have carbons.
+    pub(crate) watching: u32,
+}
+
+/// The names of those that watch.
+const WATCHERS: [&str; 4] = ["second", "third", "fourth", "fifth"];
+
+impl Style {
+    fn extras(self) -> Extras {
+        Extras { counting: self.acknowledged.is_some(), carbons: self.watching > 0 }
+    }
+
+    /// How often a message is delivered: to its recipient, and to whoever watches on either side.
+    fn deliveries(self) -> u64 {
+        1 + 2 * u64::from(self.watching)
+    }
 }
 
 /// The two ends of the pairs.
@@ -57,6 +85,7 @@ struct Shared {
     sent: AtomicU64,
     received: AtomicU64,
     drive: Drive,
+    style: Style,
 }
 
 /// The bytes around the identifier of a message.
@@ -66,20 +95,29 @@ struct Template {
 }
 
 pub(crate) async fn run(ends: Ends<'_>, plan: Plan, servers: &[ProcessTree]) -> Result<Report> {
+    let watchers =
+        WATCHERS.get(..usize::try_from(plan.style.watching)?).ok_or("more devices than there are names for")?;
     let list = (1..=plan.pairs).flat_map(|pair| {
         let ((left, left_number), (right, right_number)) = match ends {
             Ends::One(endpoint) => ((endpoint, 2 * pair - 1), (endpoint, 2 * pair)),
             Ends::Two(left, right) => ((left, pair), (right, pair)),
         };
-        [(left.clone(), left_number, Place::Pair(pair)), (right.clone(), right_number, Place::Pair(pair))]
+        let entry = move |number, resource| {
+            let extras = plan.style.extras();
+            Entry { resource, extras, ..Entry::simple(number, Place::Pair(pair), Until::Present) }
+        };
+        std::iter::once("bench").chain(watchers.iter().copied()).flat_map(move |resource| {
+            [(left.clone(), entry(left_number, resource)), (right.clone(), entry(right_number, resource))]
+        })
     });
-    let sessions = enter_all(list, Until::Present).await?;
+    let sessions = enter_all(list).await?;
 
     let shared = Arc::new(Shared {
         stopwatch: Stopwatch::new(),
         sent: AtomicU64::new(0),
         received: AtomicU64::new(0),
         drive: plan.drive,
+        style: plan.style,
     });
     let mut recorders = Vec::new();
     let mut senders = Vec::new();
@@ -94,6 +132,9 @@ pub(crate) async fn run(ends: Ends<'_>, plan: Plan, servers: &[ProcessTree]) -> 
             recorders.push(Arc::clone(&recorder));
             tasks.spawn(converse(session, template, Arc::clone(&shared), recorder));
         }
+        for session in sessions.by_ref().take(2 * watchers.len()) {
+            tasks.spawn(watch(session, Arc::clone(&shared)));
+        }
     }
 
     let pacer = match plan.drive {
@@ -103,7 +144,7 @@ pub(crate) async fn run(ends: Ends<'_>, plan: Plan, servers: &[ProcessTree]) -> 
                 for _ in 0..outstanding {
                     template.write(&mut bytes, shared.stopwatch.now())?;
                 }
-                shared.sent.fetch_add(u64::from(outstanding), Ordering::Relaxed);
+                shared.sent(u64::from(outstanding));
                 link.send(&bytes)?;
             }
             None
@@ -139,10 +180,21 @@ pub(crate) async fn run(ends: Ends<'_>, plan: Plan, servers: &[ProcessTree]) -> 
         errors: shared.stopwatch.errors(),
         ..report
     }
-    .named("chat", "message"))
+    .named("chat", if plan.style.watching > 0 { "delivery" } else { "message" }))
 }
 
 impl Shared {
+    /// So many messages were sent.
+    fn sent(&self, messages: u64) {
+        self.sent.fetch_add(messages * self.style.deliveries(), Ordering::Relaxed);
+    }
+
+    /// So many came, themselves or as carbons.
+    fn received(&self, messages: u64) {
+        self.stopwatch.count(messages);
+        self.received.fetch_add(messages, Ordering::Relaxed);
+    }
+
     fn under_way(&self) -> u64 {
         self.sent.load(Ordering::Relaxed).saturating_sub(self.received.load(Ordering::Relaxed))
     }
@@ -156,6 +208,8 @@ async fn converse(
     recorder: Arc<Recorder>,
 ) -> Result<()> {
     let mut answer = Vec::new();
+    // Of those of the first portion none is asked for: they are under way when this begins.
+    let mut unasked = 0;
     loop {
         if session.receive().await? == Stream::Closed {
             return Err("the server closed the connection".into());
@@ -164,10 +218,15 @@ async fn converse(
         let (mut received, mut answered) = (0, 0);
         while let Some(frame) = session.framer.next_frame() {
             let element = match frame {
-                Frame::Element(element) if name(element) == b"message" => element,
-                Frame::Element(_) | Frame::Header(_) => continue,
+                Frame::Element(element) => element,
+                Frame::Header(_) => continue,
                 Frame::End => return Err("the server closed the stream".into()),
             };
+            if let Some(counting) = &mut session.counting
+                && counting.take(element, &session.link)? == Kind::Management
+            {
+                continue;
+            }
             let Some(sent) = timestamp(element) else { continue };
             if attribute(element, "type") == Some(b"error") {
                 shared.stopwatch.error();
@@ -182,14 +241,46 @@ async fn converse(
             if matches!(shared.drive, Drive::Closed { .. }) {
                 answer.clear();
                 template.write(&mut answer, shared.stopwatch.now())?;
+                if let Some(every) = shared.style.acknowledged {
+                    unasked += 1;
+                    if unasked >= every.get() {
+                        answer.extend_from_slice(request().as_bytes());
+                        unasked = 0;
+                    }
+                }
                 session.link.send(&answer)?;
                 answered += 1;
             }
         }
         if received > 0 {
-            shared.stopwatch.count(received);
-            shared.sent.fetch_add(answered, Ordering::Relaxed);
-            shared.received.fetch_add(received, Ordering::Relaxed);
+            shared.sent(answered);
+            shared.received(received);
+        }
+    }
+}
+
+/// Counts the carbons of one device.
+async fn watch(mut session: Session, shared: Arc<Shared>) -> Result<()> {
+    loop {
+        if session.receive().await? == Stream::Closed {
+            return Err("the server closed the connection".into());
+        }
+        let mut received = 0;
+        while let Some(frame) = session.framer.next_frame() {
+            let element = match frame {
+                Frame::Element(element) => element,
+                Frame::Header(_) => continue,
+                Frame::End => return Err("the server closed the stream".into()),
+            };
+            if let Some(counting) = &mut session.counting
+                && counting.take(element, &session.link)? == Kind::Management
+            {
+                continue;
+            }
+            received += u64::from(name(element) == b"message" && contains(element, "urn:xmpp:carbons:2"));
+        }
+        if received > 0 {
+            shared.received(received);
         }
     }
 }
@@ -208,7 +299,10 @@ fn pace(senders: &[(Arc<Link>, Template)], rate: f64, shared: &Shared) -> Result
         }
         bytes.clear();
         template.write(&mut bytes, shared.stopwatch.now())?;
-        shared.sent.fetch_add(1, Ordering::Relaxed);
+        shared.sent(1);
+        if shared.style.acknowledged.is_some_and(|every| count % every == 0) {
+            bytes.extend_from_slice(request().as_bytes());
+        }
         link.send(&bytes)?;
     }
     Ok(())
@@ -232,6 +326,9 @@ impl Template {
 }
 
 fn timestamp(message: &[u8]) -> Option<u64> {
+    if name(message) != b"message" {
+        return None;
+    }
     let id = attribute(message, "id")?.strip_prefix(b"t")?;
     u64::from_str_radix(std::str::from_utf8(id).ok()?, 16).ok()
 }

@@ -8,13 +8,14 @@ use crate::measure::{Meter, Window};
 use crate::process::ProcessTree;
 use crate::relay::Place;
 use crate::report::Report;
-use crate::session::{Until, enter_all};
+use crate::session::{Entry, Until, enter_all};
 
 /// Opens the sessions and holds them for the window. The report's operations are sessions; its CPU is that of the
 /// silent time.
 pub(crate) async fn run(endpoint: &Endpoint, sessions: u32, window: Window, servers: &[ProcessTree]) -> Result<Report> {
     let before = memory(servers)?;
-    let held = enter_all((1..=sessions).map(|number| (endpoint.clone(), number, Place::Idle)), Until::Present).await?;
+    let entries = (1..=sessions).map(|number| Entry::simple(number, Place::Idle, Until::Present));
+    let held = enter_all(entries.map(|entry| (endpoint.clone(), entry))).await?;
     tokio::time::sleep(window.warmup.max(Duration::from_secs(1))).await;
     let meter = Meter::start(servers)?;
     tokio::time::sleep(window.duration).await;

@@ -20,7 +20,7 @@ use crate::measure::Meter;
 use crate::process::ProcessTree;
 use crate::relay::Place;
 use crate::report::Report;
-use crate::session::{Session, Until, enter_all};
+use crate::session::{Entry, Session, Until, enter_all};
 use crate::{Error, Result};
 
 /// Messages a sender sends between two pings.
@@ -137,7 +137,8 @@ pub(crate) async fn run(endpoint: &Endpoint, plan: Plan, servers: &[ProcessTree]
 }
 
 async fn present(endpoint: &Endpoint, numbers: impl IntoIterator<Item = u32>, until: Until) -> Result<Vec<Session>> {
-    enter_all(numbers.into_iter().map(|number| (endpoint.clone(), number, Place::Idle)), until).await
+    let entries = numbers.into_iter().map(|number| Entry::simple(number, Place::Idle, until));
+    enter_all(entries.map(|entry| (endpoint.clone(), entry))).await
 }
 
 async fn flush(session: &mut Session, batch: &mut String, domain: &str, errors: &AtomicU64) -> Result<()> {

@@ -18,7 +18,7 @@ use crate::measure::{Phase, Recorder, Stopwatch, Window};
 use crate::process::ProcessTree;
 use crate::relay::Place;
 use crate::report::Report;
-use crate::session::{Session, Stream, Until, enter_all};
+use crate::session::{Entry, Session, Stream, Until, enter_all};
 use crate::{Error, Result};
 
 const SUBSCRIBE_LIMIT: Duration = Duration::from_secs(60);
@@ -30,9 +30,9 @@ pub(crate) async fn run(endpoint: &Endpoint, contacts: u32, window: Window, serv
     }
     let places = (1..=contacts + 1).map(|number| {
         let place = if number == 1 { Place::FanSender } else { Place::FanMember };
-        (endpoint.clone(), number, place)
+        (endpoint.clone(), Entry::simple(number, place, Until::Present))
     });
-    let mut sessions = enter_all(places, Until::Present).await?.into_iter();
+    let mut sessions = enter_all(places).await?.into_iter();
     let sender = sessions.next().ok_or("no sender")?;
 
     let stopwatch = Arc::new(Stopwatch::new());
@@ -118,7 +118,7 @@ async fn ignore(mut session: Session) -> Result<()> {
 
 /// Makes the sender and each contact see each other, through XMPP itself; what is there already stays.
 pub(crate) async fn subscribe(endpoint: &Endpoint, contacts: u32) -> Result<()> {
-    let sender = Session::enter(endpoint, 1, Place::Idle, Until::Present).await?;
+    let sender = Session::enter(endpoint, Entry::simple(1, Place::Idle, Until::Present)).await?;
     let missing: Vec<u32> = {
         let present: HashSet<String> = items(&sender.roster).filter(|(_, both)| *both).map(|(jid, _)| jid).collect();
         (2..=contacts + 1).filter(|number| !present.contains(&endpoint.bare_jid(*number))).collect()
@@ -127,8 +127,8 @@ pub(crate) async fn subscribe(endpoint: &Endpoint, contacts: u32) -> Result<()> 
     let granting = tokio::spawn(grant(sender));
     // In portions: the sender's stream carries the other half of each.
     for portion in missing.chunks(32) {
-        let entering = portion.iter().map(|number| (endpoint.clone(), *number, Place::Idle));
-        let sessions = enter_all(entering, Until::Present).await?;
+        let entering = portion.iter().map(|number| Entry::simple(*number, Place::Idle, Until::Present));
+        let sessions = enter_all(entering.map(|entry| (endpoint.clone(), entry))).await?;
         let mut asking = JoinSet::new();
         for session in sessions {
             asking.spawn(ask(session, sender_jid.clone()));

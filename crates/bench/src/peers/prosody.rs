@@ -6,11 +6,14 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::rows::Flavour;
 use super::server::{Server, Site};
 use crate::Result;
 use crate::setup::RegisterCommand;
 
 const TEMPLATE: &str = include_str!("../../../../conformance/peers/prosody-bench.cfg.lua");
+/// The server, its resolver, and what its archive needs.
+const PACKAGES: [&str; 3] = ["prosody", "lua-unbound", "lua-dbi-sqlite3"];
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// One instance on disk.
@@ -29,13 +32,19 @@ struct Owner {
 
 impl Prosody {
     /// Writes the configuration of an instance.
-    pub(crate) fn prepare(directory: &Path, site: &Site, certificate: (&Path, &Path), dns_port: u16) -> Result<Self> {
+    pub(crate) fn prepare(
+        directory: &Path,
+        site: &Site,
+        certificate: (&Path, &Path),
+        dns_port: u16,
+        flavour: Flavour,
+    ) -> Result<Self> {
         let owner = find_owner(&fs::read_to_string("/etc/passwd")?).ok_or("there is no user called prosody")?;
         fs::create_dir_all(directory.join("data"))?;
         let (pem, key) = (directory.join("certificate.pem"), directory.join("key.pem"));
         fs::copy(certificate.0, &pem)?;
         fs::copy(certificate.1, &key)?;
-        let text = fill(TEMPLATE, directory, site, dns_port);
+        let text = fill(TEMPLATE, directory, site, dns_port, flavour);
         fs::write(directory.join("prosody.cfg.lua"), text)?;
         for path in [directory, &directory.join("data"), &pem, &key] {
             chown(path, Some(owner.user), Some(owner.group))?;
@@ -62,9 +71,18 @@ impl Prosody {
     }
 }
 
-fn fill(template: &str, directory: &Path, site: &Site, dns_port: u16) -> String {
+fn fill(template: &str, directory: &Path, site: &Site, dns_port: u16, flavour: Flavour) -> String {
+    let (modules, storage) = match flavour {
+        Flavour::Plain => ("", "\"internal\""),
+        Flavour::Managed => ("\"smacks\"; \"carbons\"", "\"internal\""),
+        Flavour::Archived | Flavour::Relaxed => {
+            ("\"smacks\"; \"carbons\"; \"mam\"", "{ \"internal\"; archive = \"sql\" }")
+        }
+    };
     let path = |name: &str| directory.join(name).display().to_string();
     template
+        .replace("@MODULES@", modules)
+        .replace("@STORAGE@", storage)
         .replace("@DATA@", &path("data"))
         .replace("@LOG@", &path("data/prosody.log"))
         .replace("@CERTIFICATE@", &path("certificate.pem"))
@@ -92,7 +110,7 @@ pub(crate) fn install() -> Result<String> {
     if !rustix::process::geteuid().is_root() {
         return Err("Prosody is installed and started as another user: this needs root".into());
     }
-    if package("prosody").is_none() || package("lua-unbound").is_none() {
+    if PACKAGES.iter().any(|name| package(name).is_none()) {
         // Debian's own switch: 101 forbids a package's scripts to start services.
         let ours = !Path::new(POLICY).exists();
         if ours {
@@ -100,7 +118,7 @@ pub(crate) fn install() -> Result<String> {
             fs::set_permissions(POLICY, fs::Permissions::from_mode(0o755))?;
         }
         let installed = apt(&["update"])
-            .and_then(|()| apt(&["install", "--yes", "--no-install-recommends", "prosody", "lua-unbound"]));
+            .and_then(|()| apt(&[&["install", "--yes", "--no-install-recommends"][..], &PACKAGES[..]].concat()));
         if ours {
             fs::remove_file(POLICY)?;
         }
@@ -124,7 +142,10 @@ mod tests {
     #[test]
     fn every_place_of_the_template_is_filled() {
         let site = Site { domain: "a.lab".to_owned(), c2s: 1, c2s_tls: 2, s2s: 3 };
-        let text = fill(TEMPLATE, Path::new("/x"), &site, 53);
+        let text = fill(TEMPLATE, Path::new("/x"), &site, 53, Flavour::Plain);
+        assert!(!text.contains("mam") && !text.contains("smacks"), "{text}");
+        let archived = fill(TEMPLATE, Path::new("/x"), &site, 53, Flavour::Archived);
+        assert!(archived.contains("\"mam\"") && archived.contains("archive = \"sql\""), "{archived}");
         assert!(text.contains("VirtualHost \"a.lab\"") && text.contains("c2s_direct_tls_ports = { 2 }"), "{text}");
         assert!(text.contains("\"127.0.0.1@53\""));
         assert_eq!(text.matches('@').count(), 1);

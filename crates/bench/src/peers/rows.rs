@@ -1,5 +1,6 @@
 //! The rows of the comparison: what each needs, how it is run, and which figures it gives.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -7,8 +8,9 @@ use clap::ValueEnum;
 use super::Subject;
 use crate::Result;
 use crate::endpoint::{Endpoint, Security};
-use crate::load::chat::{Drive, Ends};
-use crate::load::{chat, idle, login, offline, presence};
+use crate::load::chat::{Drive, Ends, Style};
+use crate::load::login::Way;
+use crate::load::{archive, chat, idle, login, offline, presence};
 use crate::measure::Window;
 use crate::process::ProcessTree;
 use crate::report::Report;
@@ -24,8 +26,30 @@ pub(crate) enum Row {
     ChatPlain10,
     /// Chat over TLS at 2000 messages per second
     ChatOpen,
+    /// Chat with stream management, an acknowledgement asked for behind each message
+    ChatCounted,
+    /// The same with carbons to two devices of each account
+    ChatCarbons,
+    /// Chat whose messages are archived before they are delivered, 1 outstanding
+    Archived1,
+    /// The same with 10 outstanding
+    Archived10,
+    /// The same, delivered before they are archived, 1 outstanding
+    Relaxed1,
+    /// The same with 10 outstanding
+    Relaxed10,
+    /// The newest 1000 messages of an archive in pages of 250
+    ArchivePages,
     /// Log-ins over direct TLS, 32 in flight
     LoginTls,
+    /// The same by SASL2 with Bind 2
+    LoginSasl2,
+    /// The same by token
+    LoginToken,
+    /// Resumption of a session, step by step
+    Resume,
+    /// Resumption within SASL2, by token
+    ResumeToken,
     /// Silent sessions over TLS
     IdleTls,
     /// Silent sessions without TLS
@@ -49,6 +73,31 @@ pub(crate) struct Sizes {
     pub(crate) contacts: u32,
 }
 
+/// How a server is set up for a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Flavour {
+    /// Without an archive, and without what rows before stream management did not know.
+    Plain,
+    /// With stream management and carbons.
+    Managed,
+    /// With an archive too, durable.
+    Archived,
+    /// With an archive that is written behind the delivery.
+    Relaxed,
+}
+
+impl Flavour {
+    /// Part of the name of an instance's directory: those that keep different things share none.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Managed => "managed",
+            Self::Archived => "archived",
+            Self::Relaxed => "relaxed",
+        }
+    }
+}
+
 /// What has to be there before a row runs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Needs {
@@ -57,6 +106,7 @@ pub(crate) struct Needs {
     pub(crate) accounts: u32,
     /// How many instances of the server.
     pub(crate) sites: usize,
+    pub(crate) flavour: Flavour,
 }
 
 /// One line of the table, for one subject.
@@ -68,6 +118,9 @@ pub(crate) struct Figure {
 }
 
 const BODY_BYTES: usize = 100;
+/// The newest messages of an archive that are read, and so many at a time.
+const NEWEST: u32 = 1000;
+const PAGE: u32 = 250;
 const LOGIN_ACCOUNTS: u32 = 128;
 const LOGINS_IN_FLIGHT: u32 = 32;
 const SENDERS: u32 = 10;
@@ -99,7 +152,13 @@ impl Row {
             Self::ChatTls1 => (Security::Direct, "chat{n}", 200, 1),
             Self::ChatTls10 | Self::ChatOpen => (Security::Direct, "chat{n}", 100, 1),
             Self::ChatPlain10 => (Security::Plain, "chat{n}", 100, 1),
-            Self::LoginTls => (Security::Direct, "chat{n}", LOGIN_ACCOUNTS, 1),
+            Self::ChatCounted | Self::ChatCarbons => (Security::Direct, "chat{n}", 100, 1),
+            Self::Archived1 | Self::Relaxed1 => (Security::Direct, "chat{n}", 200, 1),
+            Self::Archived10 | Self::Relaxed10 => (Security::Direct, "chat{n}", 100, 1),
+            Self::ArchivePages => (Security::Direct, "read{n}", 2, 1),
+            Self::LoginTls | Self::LoginSasl2 | Self::LoginToken | Self::Resume | Self::ResumeToken => {
+                (Security::Direct, "chat{n}", LOGIN_ACCOUNTS, 1)
+            }
             Self::IdleTls => (Security::Direct, "idle{n}", sizes.idle_sessions, 1),
             Self::IdlePlain => (Security::Plain, "idle{n}", sizes.idle_sessions, 1),
             Self::Offline => (Security::Direct, "away{n}", SENDERS + ABSENT, 1),
@@ -107,12 +166,29 @@ impl Row {
             Self::Federation1 => (Security::Direct, "chat{n}", 1, 2),
             Self::Federation50 => (Security::Direct, "chat{n}", 50, 2),
         };
-        Needs { security, pattern, accounts, sites }
+        Needs { security, pattern, accounts, sites, flavour: self.flavour() }
     }
 
-    /// A relay does not keep messages.
-    pub(crate) fn has_floor(self) -> bool {
-        self != Self::Offline
+    fn flavour(self) -> Flavour {
+        match self {
+            Self::ChatCounted | Self::ChatCarbons | Self::Resume | Self::ResumeToken => Flavour::Managed,
+            Self::Archived1 | Self::Archived10 | Self::ArchivePages => Flavour::Archived,
+            Self::Relaxed1 | Self::Relaxed10 => Flavour::Relaxed,
+            _ => Flavour::Plain,
+        }
+    }
+
+    /// Whether the subject has what the row measures. A relay keeps nothing and copies for nobody; Debian's Prosody has
+    /// neither SASL2 nor an archive that it writes behind the delivery.
+    pub(crate) fn is_for(self, subject: Subject) -> bool {
+        match subject {
+            Subject::Floor => !matches!(self, Self::Offline | Self::ChatCarbons | Self::ArchivePages),
+            Subject::Prosody => !matches!(
+                self,
+                Self::Relaxed1 | Self::Relaxed10 | Self::LoginSasl2 | Self::LoginToken | Self::ResumeToken
+            ),
+            Subject::Stonechat => true,
+        }
     }
 
     pub(crate) async fn run(
@@ -124,8 +200,14 @@ impl Row {
     ) -> Result<Vec<Report>> {
         let here = endpoints.first().ok_or("no server")?;
         let window = sizes.window;
-        let plan = |pairs, drive| chat::Plan { pairs, drive, body_bytes: BODY_BYTES, window };
+        let plan = |pairs, drive| chat::Plan { pairs, drive, body_bytes: BODY_BYTES, style: Style::default(), window };
         let closed = |outstanding| Drive::Closed { outstanding };
+        let counted = |watching| {
+            // The relay hands on every byte, and nobody asks it for anything.
+            let acknowledged = Some(NonZeroU32::MIN).filter(|_| subject != Subject::Floor);
+            chat::Plan { style: Style { acknowledged, watching }, ..plan(50, closed(10)) }
+        };
+        let log_in = |way| login::Plan { way, accounts: LOGIN_ACCOUNTS, in_flight: LOGINS_IN_FLIGHT, window };
         // The floor of federation is one relay hop; the table doubles it.
         let ends = || match endpoints.get(1) {
             Some(there) if subject != Subject::Floor => Ends::Two(here, there),
@@ -135,7 +217,27 @@ impl Row {
             Self::ChatTls1 => chat::run(Ends::One(here), plan(100, closed(1)), servers).await?,
             Self::ChatTls10 | Self::ChatPlain10 => chat::run(Ends::One(here), plan(50, closed(10)), servers).await?,
             Self::ChatOpen => chat::run(Ends::One(here), plan(50, Drive::Open { rate: 2000.0 }), servers).await?,
-            Self::LoginTls => login::run(here, LOGIN_ACCOUNTS, LOGINS_IN_FLIGHT, window, servers).await?,
+            Self::ChatCounted => chat::run(Ends::One(here), counted(0), servers).await?,
+            Self::ChatCarbons => chat::run(Ends::One(here), counted(1), servers).await?,
+            Self::Archived1 | Self::Relaxed1 => {
+                let report = chat::run(Ends::One(here), plan(100, closed(1)), servers).await?;
+                is_archived(subject, here).await?;
+                report
+            }
+            Self::Archived10 | Self::Relaxed10 => {
+                let report = chat::run(Ends::One(here), plan(50, closed(10)), servers).await?;
+                is_archived(subject, here).await?;
+                report
+            }
+            Self::ArchivePages => {
+                let plan = archive::Plan { messages: NEWEST, page: PAGE, body_bytes: BODY_BYTES, window };
+                archive::run(here, plan, servers).await?
+            }
+            Self::LoginTls => login::run(here, log_in(Way::Steps), servers).await?,
+            Self::LoginSasl2 => login::run(here, log_in(Way::Sasl2), servers).await?,
+            Self::LoginToken => login::run(here, log_in(Way::Token), servers).await?,
+            Self::Resume => login::run(here, log_in(Way::Resume), servers).await?,
+            Self::ResumeToken => login::run(here, log_in(Way::ResumeToken), servers).await?,
             Self::IdleTls | Self::IdlePlain => idle::run(here, sizes.idle_sessions, window, servers).await?,
             Self::Offline => {
                 let plan = offline::Plan {
@@ -175,7 +277,48 @@ impl Row {
                         line("the same: latency p99, µs".into(), latency.p99_us, detail);
                     }
                 }
-                Self::LoginTls => line("log-in, direct TLS, SCRAM-SHA-1: CPU ms".into(), cpu / 1000.0, rate),
+                Self::ChatCounted => {
+                    line(
+                        "chat, TLS, stream management, 50 pairs, 10 outstanding: CPU µs per message".into(),
+                        cpu,
+                        rate,
+                    );
+                }
+                Self::ChatCarbons => {
+                    line("the same with carbons, 2 devices a side: CPU µs per delivery".into(), cpu, rate);
+                }
+                Self::Archived1 | Self::Archived10 | Self::Relaxed1 | Self::Relaxed10 => {
+                    let load = match self {
+                        Self::Archived1 | Self::Relaxed1 => "100 pairs, 1 outstanding",
+                        _ => "50 pairs, 10 outstanding",
+                    };
+                    let how = match self.flavour() {
+                        Flavour::Relaxed => "delivered before it is archived",
+                        _ => "archived",
+                    };
+                    let p99 = latency.map(|latency| format!(", p99 {:.1} ms", latency.p99_us / 1000.0));
+                    let detail = format!("{rate}{}", p99.unwrap_or_default());
+                    line(format!("chat, TLS, {how}, {load}: CPU µs per message"), cpu, detail);
+                }
+                Self::ArchivePages => {
+                    line(format!("archive, newest {NEWEST} in pages of {PAGE}: CPU µs per message"), cpu, rate);
+                    if let Some(latency) = latency {
+                        let detail = format!("p99 {:.1}", latency.p99_us / 1000.0);
+                        line("the same: latency p50 of a page, ms".into(), latency.p50_us / 1000.0, detail);
+                    }
+                }
+                Self::LoginTls | Self::LoginSasl2 | Self::LoginToken | Self::Resume | Self::ResumeToken => {
+                    let what = match self {
+                        Self::LoginSasl2 => "log-in by SASL2, direct TLS, SCRAM-SHA-1",
+                        Self::LoginToken => "log-in by token, direct TLS",
+                        Self::Resume => "resumption, direct TLS, SCRAM-SHA-1",
+                        Self::ResumeToken => "resumption by token, direct TLS",
+                        _ => "log-in, direct TLS, SCRAM-SHA-1",
+                    };
+                    let trips = report.round_trips.map(|trips| format!(", {trips:.0} round trips"));
+                    let detail = format!("{rate}{}", trips.unwrap_or_default());
+                    line(format!("{what}: CPU ms"), cpu / 1000.0, detail);
+                }
                 Self::IdleTls | Self::IdlePlain => {
                     let how = if self == Self::IdleTls { "TLS" } else { "plaintext" };
                     let label = format!("idle, {how}, {} sessions: KiB each", sizes.idle_sessions);
@@ -197,6 +340,15 @@ impl Row {
             }
         }
         figures
+    }
+}
+
+/// A row about an archive means nothing when there is none.
+async fn is_archived(subject: Subject, endpoint: &Endpoint) -> Result<()> {
+    if subject == Subject::Floor || archive::newest(endpoint, 1, 1).await? == 1 {
+        Ok(())
+    } else {
+        Err("nothing was archived".into())
     }
 }
 

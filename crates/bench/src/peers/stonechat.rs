@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use super::rows::Flavour;
 use super::server::{Server, Site};
 use crate::Result;
 use crate::endpoint::Security;
@@ -29,10 +30,11 @@ impl Stonechat {
         others: &[Site],
         certificate: (&Path, &Path),
         security: Security,
+        flavour: Flavour,
     ) -> Result<Self> {
         fs::create_dir_all(directory)?;
         let binary = fs::canonicalize(binary).map_err(|error| format!("{}: {error}", binary.display()))?;
-        fs::write(directory.join("stonechat.toml"), configuration(site, others, certificate, security)?)?;
+        fs::write(directory.join("stonechat.toml"), configuration(site, others, certificate, security, flavour)?)?;
         Ok(Self { binary, directory: directory.to_owned(), site: site.clone() })
     }
 
@@ -83,8 +85,16 @@ pub(crate) fn version(binary: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().trim_start_matches("stonechat ").to_owned())
 }
 
-fn configuration(site: &Site, others: &[Site], certificate: (&Path, &Path), security: Security) -> Result<String> {
+fn configuration(
+    site: &Site,
+    others: &[Site],
+    certificate: (&Path, &Path),
+    security: Security,
+    flavour: Flavour,
+) -> Result<String> {
     let Site { domain, c2s, c2s_tls, s2s } = site;
+    let archive = matches!(flavour, Flavour::Archived | Flavour::Relaxed);
+    let durability = if flavour == Flavour::Relaxed { "relaxed" } else { "full" };
     let plaintext = security == Security::Plain;
     let mut text = format!(
         "domains = [\"{domain}\"]\ndata_dir = \"data\"\n\n\
@@ -93,6 +103,8 @@ fn configuration(site: &Site, others: &[Site], certificate: (&Path, &Path), secu
          [tls]\ncert = \"{}\"\nkey = \"{}\"\n\n\
          [c2s]\nallow_plaintext = {plaintext}\n\n\
          [limits]\nenabled = false\n\n\
+         [storage]\ndurability = \"{durability}\"\n\n\
+         [archive]\nenabled = {archive}\n\n\
          [s2s]\nrequire_valid_certificate = false\n\n[s2s.hosts]\n",
         certificate.0.display(),
         certificate.1.display()
@@ -112,9 +124,12 @@ mod tests {
         let site = Site { domain: "a.lab".to_owned(), c2s: 1, c2s_tls: 2, s2s: 3 };
         let other = Site { domain: "b.lab".to_owned(), c2s: 4, c2s_tls: 5, s2s: 6 };
         let paths = (Path::new("/c.pem"), Path::new("/k.pem"));
-        let text = configuration(&site, &[other], paths, Security::Direct).unwrap();
+        let text = configuration(&site, &[other], paths, Security::Direct, Flavour::Plain).unwrap();
         assert!(text.contains("allow_plaintext = false"), "{text}");
         assert!(text.contains("\n\"b.lab\" = \"127.0.0.1:6\"\n"), "{text}");
-        assert!(configuration(&site, &[], paths, Security::Plain).unwrap().contains("allow_plaintext = true"));
+        assert!(text.contains("[archive]\nenabled = false") && text.contains("durability = \"full\""), "{text}");
+        let text = configuration(&site, &[], paths, Security::Plain, Flavour::Relaxed).unwrap();
+        assert!(text.contains("allow_plaintext = true"), "{text}");
+        assert!(text.contains("[archive]\nenabled = true") && text.contains("durability = \"relaxed\""), "{text}");
     }
 }
