@@ -18,7 +18,8 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 use stonechat_im::classify::{Classification, message_type};
 use stonechat_im::plan::{
-    Address, Archive, Archiving, Carbons, DeliveryPlan, Kept, Recipient, SentPlan, SessionState, Wake, plan, plan_sent,
+    Address, Archive, Archiving, Carbons, DeliveryPlan, Kept, Recipient, SentPlan, SessionState, Wake, plan, plan_own,
+    plan_sent,
 };
 use stonechat_jid::Jid;
 use stonechat_stanza::{MessageType, Stanza, StanzaCondition, StanzaError, StanzaType, ns};
@@ -245,7 +246,13 @@ impl Router {
             Some(from) => loaded.archiving(&settings, from),
             None => Archiving::Off,
         };
-        let decision = plan(kind, classification, Recipient::Account { sessions: &states, address, archiving });
+        let own = stanza.from().is_some_and(|from| from.to_bare() == cell.jid);
+        let decision = if own {
+            let sender = state.sessions.iter().position(|session| Some(session.jid.as_jid()) == stanza.from());
+            plan_own(kind, classification, &states, address, sender, archiving)
+        } else {
+            plan(kind, classification, Recipient::Account { sessions: &states, address, archiving })
+        };
         if let Some(condition) = decision.bounce {
             effects.bounce(&stanza, &condition.into());
         }

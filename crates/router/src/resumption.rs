@@ -226,7 +226,7 @@ impl Router {
     }
 
     /// What an ended session was sent and did not acknowledge, and what it was not even sent: the plan says what becomes of
-    /// each (XEP-0198 §5).
+    /// each (XEP-0198 §4).
     pub(crate) fn deal_out(&self, cell: &Arc<Cell>, out: Outflow, turn: &mut Turn, effects: &mut Effects) {
         let id = out.resumable();
         let leftovers = out.into_leftovers();
