@@ -58,6 +58,8 @@ class Prosody(Server):
         modules = MODULES if has_tls else [m for m in MODULES if m != "tls"]
         if settings.under_test:
             modules = modules + MORE
+        elif settings.acknowledges:
+            modules = modules + ["smacks"]
         yield f"modules_enabled = {listed(modules)}"
         yield f"plugin_paths = {listed([self.folder])}"
         yield f"data_path = {quoted(self.folder / 'data')}"

@@ -18,7 +18,8 @@ class Settings:
 
     `domains` maps each domain to its certificate, or to None for a server without TLS; the first is the main one.
     `valid_certificates` asks for federation only with peers whose certificate is valid for their domain; without it
-    dialback is accepted. `plaintext` also allows federation without TLS. `under_test` tells it from the peers.
+    dialback is accepted. `plaintext` also allows federation without TLS. `acknowledges` lets a peer count stanzas
+    between servers (XEP-0198). `under_test` tells it from the peers.
     `services` are subdomains that Prosody serves itself ({name: module}), `components` those of programs ({name: secret}).
     """
 
@@ -30,6 +31,7 @@ class Settings:
     open_registration: bool = False
     s2s_ports: tuple = (5269,)
     direct_tls: bool = True
+    acknowledges: bool = False
     under_test: bool = False
     services: dict = field(default_factory=dict)
     components: dict = field(default_factory=dict)

@@ -88,6 +88,7 @@ class Lab:
             ("127.0.3.1",),
             {"external.lab": issue("external", ["external.lab", "push.external.lab"])},
             components={"push.external.lab": "secret of the lab"},
+            acknowledges=True,
         )
         yield Settings(
             "dialback",
