@@ -363,11 +363,42 @@ async fn xep0198_after_a_kill_the_count_is_known_and_nothing_acknowledged_is_los
     let server = server.killed();
     // The client had two of the three.
     assert_eq!(resume(&server, &id, 2).await.err(), Some(NotResumed::Unknown(Some(1))));
-    let mut bob = server.connect("bob").await;
+    let mut bob = server.connect_with("bob", "desk", instead_of(&id)).await;
     bob.send("<presence xmlns='jabber:client'/>").await;
     bob.inbox.wait("what it had not", has_body("2")).await;
     let texts: Vec<_> = bob.inbox.stanzas().iter().filter_map(body).collect();
     assert_eq!(texts, ["2"], "and nothing twice");
+}
+
+fn instead_of(id: &str) -> SessionFacts {
+    SessionFacts { instead_of: Some(id.to_owned()), ..SessionFacts::default() }
+}
+
+#[tokio::test]
+async fn xep0198_after_a_kill_each_device_gets_what_it_had_not_and_no_other_ones() {
+    let (server, mut alice, mut desk) = two(without_archive()).await;
+    let mut phone = server.connect_as("bob", "phone").await;
+    phone.send("<presence xmlns='jabber:client'/>").await;
+    let of_desk = desk.session.enable_counting(Resumable::Yes).unwrap().text();
+    let of_phone = phone.session.enable_counting(Resumable::Yes).unwrap().text();
+    for text in ["one", "two"] {
+        alice.send(&chat(BOB, text)).await;
+    }
+    desk.inbox.wait("the last", has_body("two")).await;
+    phone.inbox.wait("the last", has_body("two")).await;
+    let server = server.killed();
+    // The desk had the first, the phone nothing.
+    assert!(resume(&server, &of_desk, 1).await.is_err());
+    assert!(resume(&server, &of_phone, 0).await.is_err());
+    let mut desk = server.connect_with("bob", "desk", instead_of(&of_desk)).await;
+    let mut phone = server.connect_with("bob", "phone", instead_of(&of_phone)).await;
+    desk.send("<presence xmlns='jabber:client'/>").await;
+    phone.send("<presence xmlns='jabber:client'/>").await;
+    for (device, expected) in [(&desk, &["two"][..]), (&phone, &["one", "two"])] {
+        device.inbox.wait("the last", has_body("two")).await;
+        let texts: Vec<_> = device.inbox.stanzas().iter().filter_map(body).collect();
+        assert_eq!(texts, expected);
+    }
 }
 
 #[tokio::test]

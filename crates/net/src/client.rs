@@ -193,6 +193,7 @@ pub async fn serve_client(front: Arc<ClientFront>, socket: TcpStream, peer: Sock
         paused_until: None,
         account: None,
         device: None,
+        instead_of: None,
         owed: None,
         ending: Ending::Lost,
     };
@@ -225,6 +226,8 @@ struct Driver {
     account: Option<BareJid>,
     /// The id of the client's user agent, when it told one.
     device: Option<String>,
+    /// The session that it wanted back in vain.
+    instead_of: Option<String>,
     /// Stanzas that the client wants acknowledged (XEP-0198 §4).
     owed: Option<u32>,
     /// How the stream ends, if it ended now.
@@ -495,7 +498,7 @@ impl Driver {
     }
 
     fn facts(&self) -> SessionFacts {
-        SessionFacts { connection: self.describe(), device: self.device.clone() }
+        SessionFacts { connection: self.describe(), device: self.device.clone(), instead_of: self.instead_of.clone() }
     }
 
     /// XEP-0198 §3: from here on both directions are counted. Nothing that is counted overtakes the answer: the link is
@@ -541,7 +544,10 @@ impl Driver {
                 self.session = Some(session);
                 Command::Resumed(token, Resumed { jid, h })
             }
-            Err(NotResumed::Unknown(h)) => Command::ResumeRefused(token, h),
+            Err(NotResumed::Unknown(h)) => {
+                self.instead_of = Some(previd);
+                Command::ResumeRefused(token, h)
+            }
             Err(NotResumed::TooMuch { handled, sent }) => Command::AcknowledgedTooMuch { h: handled, sent },
         };
         self.machine.command(Instant::now(), command);

@@ -25,7 +25,7 @@ use stonechat_im::presence::DirectedPresence;
 use stonechat_im::roster::RosterItem;
 use stonechat_jid::{BareJid, FullJid, Jid};
 use stonechat_stanza::{Stanza, StreamCondition, StreamError};
-use stonechat_store::{AccountId, ArchiveId, PushRegistration, Reference, StoredRoster};
+use stonechat_store::{AccountId, ArchiveId, PushRegistration, Reference, SmId, StoredRoster};
 use tokio::sync::{Notify, oneshot, watch};
 
 const SHARDS: usize = 64;
@@ -170,6 +170,8 @@ pub(crate) struct Session {
     pub(crate) facts: SessionFacts,
     pub(crate) since: Duration,
     pub(crate) carbons: Carbons,
+    /// The session that it takes the place of, while the store holds messages for that one.
+    pub(crate) inherits: Option<SmId>,
     /// What its connection left behind, while it waits to be resumed (XEP-0198).
     pub(crate) left_behind: Option<LeftBehind>,
     /// The last presence it broadcast, while it is available.
@@ -255,6 +257,7 @@ impl Cell {
         facts: SessionFacts,
     ) -> Result<Option<Session>, BindError> {
         let max = router.settings().max_sessions;
+        let inherits = facts.instead_of.as_deref().and_then(SmId::parse);
         let mut state = self.lock();
         if state.loaded().is_none() {
             return Err(BindError::NotAllowed);
@@ -276,6 +279,7 @@ impl Cell {
             out: Outflow::new(Arc::clone(outbox)),
             facts,
             carbons: Carbons::Disabled,
+            inherits,
             left_behind: None,
             since: router.inner.clock.unix(),
             presence: None,

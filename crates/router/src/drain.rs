@@ -11,7 +11,7 @@ use crate::resumption::delayed;
 use crate::{Pushed, Router, SessionId, Turn};
 use std::sync::Arc;
 use stonechat_stanza::Stanza;
-use stonechat_store::{AccountId, OfflineMessage, Pending, SmId};
+use stonechat_store::{AccountId, OfflineMessage, Others, Pending, SmId};
 use tracing::error;
 
 /// Kept messages delivered between two waits.
@@ -30,17 +30,40 @@ impl Router {
         let Some(account) = state.loaded().map(|loaded| loaded.id) else { return };
         let Some(session) = state.session(id) else { return };
         session.out.begin_drain(turn);
+        let inherited = session.inherits.take();
         state.draining = Some(id);
         state.kept_lately = false;
         let (router, cell) = (self.clone(), Arc::clone(cell));
+        // What the store held for the session that this one takes the place of is read with the rest, and by nobody else:
+        // there is one drain at a time.
+        let released = inherited.map(|gone| self.inner.store.release_spool(account, gone, Others::Served));
         // The first read is queued behind every write that was called before: none of them is missed.
         let first = self.inner.store.offline(account, None, BATCH);
         tokio::spawn(async move {
+            if let Some(Err(source)) = futures_util::future::OptionFuture::from(released).await {
+                error!(event = "spool.write_failed", %source, "what a lost session was given could not be dealt out");
+            }
             if let Err(source) = router.drain(&cell, id, account, first).await {
                 error!(event = "offline.read_failed", %source, "kept messages could not be delivered");
                 router.finish_drain(&cell, id);
             }
+            router.drain_next(&cell);
         });
+    }
+
+    /// Delivers to another session that became available meanwhile what is kept for it alone.
+    fn drain_next(&self, cell: &Arc<Cell>) {
+        let mut turn = Turn::new();
+        let mut state = cell.lock();
+        if state.draining.is_some() {
+            return;
+        }
+        let waits = |session: &&crate::account::Session| {
+            session.inherits.is_some() && session.presence.is_some() && session.priority >= 0
+        };
+        if let Some(next) = state.sessions.iter().find(waits).map(|session| session.id) {
+            self.start_drain(cell, &mut state, next, &mut turn);
+        }
     }
 
     async fn drain(

@@ -238,6 +238,15 @@ impl Router {
                 None
             }
         };
+        if let (Some(gone), Some(account)) = (session.inherits, cell.account_id()) {
+            // It never came to be available: what was kept for the session before it is anybody's.
+            let released = self.inner.store.release_spool(account, gone, stonechat_store::Others::None);
+            tokio::spawn(async move {
+                if let Err(source) = released.await {
+                    error!(event = "spool.write_failed", %source, "what a lost session was given could not be dealt out");
+                }
+            });
+        }
         self.deal_out(cell, session.out, turn, &mut effects);
         self.follow(effects, turn, &mut Commits::new());
         if let Some((account, status)) = last {

@@ -209,15 +209,13 @@ impl Router {
     async fn not_there(&self, cell: &Arc<Cell>, id: SmId, handled: u32) -> NotResumed {
         let Some(account) = cell.account_id() else { return NotResumed::Unknown(None) };
         let store = &self.inner.store;
-        // Queued in this order. A session that outlived 2^32 stanzas and a kill is shown some of them again.
+        // A session that outlived 2^32 stanzas and a kill is shown some of them again. The rest stays for the session that
+        // this client is about to bind in its place: it is no other device's.
         let acknowledged = store.acknowledge_spool(account, id, u64::from(handled));
         let count = store.committed_count(account, id);
         let (acknowledged, count) = (acknowledged.await, count.await);
-        let released = store.release_spool(account, id, stonechat_store::Others::Served).await;
-        for result in [acknowledged, released] {
-            if let Err(source) = result {
-                error!(event = "spool.write_failed", %source, "what a lost session was given could not be dealt out");
-            }
+        if let Err(source) = acknowledged {
+            error!(event = "spool.write_failed", %source, "what a lost session had could not be forgotten");
         }
         NotResumed::Unknown(count.unwrap_or_else(|source| {
             error!(event = "spool.read_failed", %source, "the count of a lost session could not be read");
@@ -534,9 +532,10 @@ fn restored(cell: &Cell, saved: &SavedSession, id: SessionId, at: Duration) -> O
         id,
         jid,
         out,
-        facts: SessionFacts { connection: state.connection, device: state.device },
+        facts: SessionFacts { connection: state.connection, device: state.device, instead_of: None },
         since: state.since,
         carbons: if state.carbons { Carbons::Enabled } else { Carbons::Disabled },
+        inherits: None,
         left_behind: Some(LeftBehind { received: state.received, commits: Commits::new(), at }),
         presence: state.presence.and_then(|xml| Stanza::parse(xml.as_bytes()).ok()),
         priority: state.priority,

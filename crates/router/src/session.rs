@@ -23,6 +23,9 @@ pub struct SessionFacts {
     pub connection: String,
     /// The id of the client's user agent, when it told one (XEP-0388 §2.2).
     pub device: Option<String>,
+    /// The session that the client wanted back on this stream and that is gone (XEP-0198 §5): what the store still holds for
+    /// it is this client's.
+    pub instead_of: Option<String>,
 }
 
 /// How many commits one stream may have outstanding before its reading stops.

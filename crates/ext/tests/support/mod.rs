@@ -206,8 +206,11 @@ impl Server {
     }
 
     pub(crate) async fn connect_as(&self, name: &str, resource: &str) -> Client {
+        self.connect_with(name, resource, SessionFacts::default()).await
+    }
+
+    pub(crate) async fn connect_with(&self, name: &str, resource: &str, facts: SessionFacts) -> Client {
         let inbox = Arc::new(Inbox::default());
-        let facts = SessionFacts::default();
         let session = self.router.bind(&account(name), Some(resource), inbox.clone(), facts).await.unwrap();
         Client { session, inbox, asked: 0 }
     }
