@@ -297,9 +297,12 @@ impl Server {
             task.abort();
         }
         self.federation.drain(&self.router, FEDERATION_GRACE).await;
-        self.router.end_all_connections(stonechat_stanza::StreamCondition::SystemShutdown);
         let gone = async {
-            while self.router.session_count() > 0 {
+            loop {
+                self.router.end_all_connections(stonechat_stanza::StreamCondition::SystemShutdown);
+                if self.router.session_count() == 0 {
+                    break;
+                }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };

@@ -147,8 +147,8 @@ impl Device {
         if let Err(lost) = &result {
             match lost {
                 // Nobody was there to lose.
-                Lost::Broken | Lost::Ended if self.wire.is_none() => {}
-                Lost::Broken | Lost::Ended => self.note(format!("lost its connection: {lost:?}")),
+                Lost::Broken | Lost::Ended | Lost::Closed if self.wire.is_none() => {}
+                Lost::Broken | Lost::Ended | Lost::Closed => self.note(format!("lost its connection: {lost:?}")),
                 Lost::Error(condition) if condition == "system-shutdown" => self.note("is told that the server stops"),
                 other => self.broke(format!("{other:?}")),
             }
@@ -316,8 +316,11 @@ impl Device {
             && let Some(wire) = self.wire.take()
         {
             self.note("leaves");
-            wire.close().await;
-            self.session = None;
+            // Until the server has closed its stream too, it may not know, and what it has not acknowledged yet is not lost.
+            match wire.close().await {
+                Lost::Closed => self.session = None,
+                other => self.note(format!("does not hear the end: {other:?}")),
+            }
         }
     }
 

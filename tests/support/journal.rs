@@ -9,6 +9,7 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use stonechat_xml::Element;
 
 /// A device of the test, by its number in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,6 +89,8 @@ struct Book {
     devices: Vec<(String, String)>,
     entries: Vec<Entry>,
     archives: BTreeMap<String, Vec<(String, MessageId)>>,
+    /// What the server still holds for an account in the end.
+    kept: Vec<(String, MessageId)>,
 }
 
 /// How far a test has come: what happens next is decided by this, and not by a clock that a busy machine outruns.
@@ -178,6 +181,16 @@ impl Journal {
         self.book.lock().unwrap().archives.insert(account.to_owned(), rows);
     }
 
+    /// What the server still holds for its accounts in the end.
+    pub fn kept(&self, kept: Vec<(String, Element)>) {
+        let known = kept.into_iter().filter_map(|(account, message)| {
+            let body = message.child("body", "jabber:client")?.text();
+            Some((account, self.message(&body)?))
+        });
+        let known: Vec<_> = known.collect();
+        self.book.lock().unwrap().kept = known;
+    }
+
     pub fn check(&self, expected: Expected) -> Verdict {
         self.book.lock().unwrap().check(expected)
     }
@@ -228,6 +241,8 @@ pub enum Fault {
     OtherId,
     /// One device of the account never saw it.
     Missing,
+    /// Shown, and still kept for whoever comes next.
+    Leftover,
     /// Sent back to its sender.
     Bounced,
     /// Never acknowledged, although its sender asked until the end.
@@ -236,7 +251,7 @@ pub enum Fault {
     Broken,
 }
 
-const FAULTS: [(Fault, &str); 12] = [
+const FAULTS: [(Fault, &str); 13] = [
     (Fault::Lost, "lost"),
     (Fault::ShownTwice, "shown twice"),
     (Fault::CameTwice, "came twice"),
@@ -246,6 +261,7 @@ const FAULTS: [(Fault, &str); 12] = [
     (Fault::Misfiled, "archive order"),
     (Fault::OtherId, "other id"),
     (Fault::Missing, "device missed"),
+    (Fault::Leftover, "kept for nothing"),
     (Fault::Bounced, "bounced"),
     (Fault::Unacknowledged, "unacknowledged"),
     (Fault::Broken, "protocol"),
@@ -268,6 +284,8 @@ pub struct Verdict {
     pub shown: u64,
     pub dropped: u64,
     pub rows: u64,
+    /// Shown to nobody yet: the server holds them for a session that may still come back.
+    pub waiting: u64,
     pub bound: u64,
     pub resumed: u64,
     pub not_resumed: u64,
@@ -283,7 +301,7 @@ impl Verdict {
     pub fn summary(&self) -> String {
         let faults: Vec<_> = FAULTS.iter().map(|(fault, title)| format!("{title} {}", self.count(*fault))).collect();
         format!(
-            "sent {} (with repetitions {}), acknowledged {}, shown {}, dropped {}, archive rows {}; sessions begun {}, resumed {}, \
+            "sent {} (with repetitions {}), acknowledged {}, shown {}, dropped {}, archive rows {}, still waiting {}; sessions begun {}, resumed {}, \
              not resumed {}\n    {}",
             self.sent,
             self.attempts,
@@ -291,6 +309,7 @@ impl Verdict {
             self.shown,
             self.dropped,
             self.rows,
+            self.waiting,
             self.bound,
             self.resumed,
             self.not_resumed,
@@ -346,7 +365,13 @@ impl Book {
                 continue;
             }
             let seen = self.devices_of(&fate.to).any(|device| fate.shown_by.contains(&device));
-            if !seen && !filed.contains(&(fate.to.as_str(), *message)) {
+            let kept = self.kept.iter().any(|(account, kept)| *account == fate.to && kept == message);
+            if kept && seen {
+                verdict.find(Fault::Leftover, *message, format!("{} would get it again", fate.to));
+            }
+            if !seen && kept {
+                verdict.waiting += 1;
+            } else if !seen && !filed.contains(&(fate.to.as_str(), *message)) {
                 verdict.find(Fault::Lost, *message, format!("{} never saw it", fate.to));
             }
             if expected.complete != Complete::Nobody {

@@ -8,6 +8,10 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use stonechat_jid::BareJid;
+use stonechat_store::{Accounts as _, Offline as _, Others, Sessions as _};
+use stonechat_store_sqlite::SqliteStore;
+use stonechat_xml::Element;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -214,6 +218,26 @@ impl Server {
 
     pub async fn stop(mut self) {
         self.stopped().await;
+    }
+
+    /// Stops, and tells what is kept for whoever comes first, of each account: what the store still holds.
+    pub async fn kept(mut self, accounts: &[String]) -> Vec<(String, Element)> {
+        self.stopped().await;
+        let path = self.directory.path().join("data/stonechat.sqlite");
+        let store = SqliteStore::open(&path, stonechat_store_sqlite::Options::default()).expect("the store opens");
+        let mut kept = Vec::new();
+        for name in accounts {
+            let jid = BareJid::parse(&format!("{name}@localhost")).unwrap();
+            let id = store.account(&jid).await.unwrap().expect("the account is there").id;
+            // As when the time is up that these sessions have to come back.
+            for holder in store.spool_holders(id).await.unwrap() {
+                store.release_spool(id, holder, Others::None).await.unwrap();
+            }
+            for message in store.offline(id, None, usize::MAX >> 1).await.unwrap() {
+                kept.push((name.clone(), Element::parse(&message.stanza, "jabber:client").unwrap()));
+            }
+        }
+        kept
     }
 
     async fn ended(&mut self) {

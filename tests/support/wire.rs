@@ -21,8 +21,10 @@ const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 pub enum Lost {
     /// Nobody listens, or the socket failed.
     Broken,
-    /// The server closed the connection or its stream.
+    /// The connection ended.
     Ended,
+    /// The server closed its stream.
+    Closed,
     /// The server ended the stream with this condition.
     Error(String),
     /// The server said nothing for a long while.
@@ -84,7 +86,7 @@ impl Wire {
             self.buffer.drain(..used);
             match item {
                 Some(Item::Frame(frame)) => return Ok(frame.to_element().unwrap()),
-                Some(Item::Footer) => return Err(Lost::Ended),
+                Some(Item::Footer) => return Err(Lost::Closed),
                 Some(_) => {}
                 None => self.read().await?,
             }
@@ -155,11 +157,14 @@ impl Wire {
         if bound.attribute("type") == Some("result") { Ok(()) } else { Err(refusal(&bound)) }
     }
 
-    /// Closes the stream and waits until the server has closed it too.
-    pub async fn close(mut self) {
-        if self.write(b"</stream:stream>").await.is_ok() {
-            while self.answer().await.is_ok() {}
+    /// Closes the stream and waits until the server has closed it too: `Closed`, or why it did not.
+    pub async fn close(mut self) -> Lost {
+        let written = self.write(b"</stream:stream>").await;
+        let mut lost = written.err();
+        while lost.is_none() {
+            lost = self.answer().await.err();
         }
+        lost.unwrap_or(Lost::Ended)
     }
 
     /// The connection is gone without a word: the kernel tells the server at once.

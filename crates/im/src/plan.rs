@@ -234,6 +234,11 @@ pub fn plan(message_type: MessageType, classification: Classification, recipient
         && plan.reason != Reason::ErrorToAccount
     {
         plan.carbons = copied(sessions, |index| !plan.deliver.contains(&index));
+        // What waits for whoever comes first comes to a session that is not available yet with its presence, behind what
+        // waits already: a copy now would be a second one, and ahead of older ones.
+        if plan.kept == Kept::Offline {
+            plan.carbons.retain(|index| sessions.get(*index).is_some_and(|session| session.priority.is_some()));
+        }
     }
     if plan.kept == Kept::Nowhere
         && plan.archive == Archive::Skipped

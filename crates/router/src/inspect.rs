@@ -1,6 +1,7 @@
 //! What administrators may see of the router.
 
 use crate::{Router, SessionId};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use stonechat_jid::{BareJid, FullJid};
 use stonechat_stanza::StreamCondition;
@@ -59,8 +60,10 @@ impl Router {
         }
     }
 
-    /// Ends every connection: what shutdown does. Sessions that may be resumed wait for that.
+    /// Ends every connection and lets nobody in any more: what shutdown does. Sessions that may be resumed wait for that.
+    /// Called again until [`Router::session_count`] is zero: who was on the way in is met by the next call.
     pub fn end_all_connections(&self, condition: StreamCondition) {
+        self.inner.closed.store(true, Ordering::SeqCst);
         for cell in self.inner.shards.all() {
             cell.close_connections(condition);
         }

@@ -58,6 +58,12 @@ pub enum NotResumed {
     },
 }
 
+/// The sessions of an account that wait to be resumed.
+fn waiting(cell: &Cell) -> Vec<SessionId> {
+    let state = cell.lock();
+    state.sessions.iter().filter(|session| session.left_behind.is_some()).map(|session| session.id).collect()
+}
+
 impl Router {
     /// A session's connection is lost. `Waits::No` when the session is not there any more or must not stay.
     pub(crate) fn hibernate(&self, cell: &Arc<Cell>, id: SessionId, received: u32, commits: Commits) -> Waits {
@@ -125,6 +131,7 @@ impl Router {
         facts: SessionFacts,
     ) -> Result<(ClientSession, u32), NotResumed> {
         let Some(previous) = SmId::parse(previous) else { return Err(NotResumed::Unknown(None)) };
+        let entrance = self.enter().await;
         let Some(cell) = self.loaded(account).await else { return Err(NotResumed::Unknown(None)) };
         let deadline = tokio::time::Instant::now() + HANDOVER;
         let (id, mut left) = loop {
@@ -171,7 +178,6 @@ impl Router {
         };
         match resumed {
             Ok(jid) => {
-                self.inner.sessions.fetch_add(1, Ordering::Relaxed);
                 let session = ClientSession {
                     router: self.clone(),
                     cell,
@@ -179,7 +185,7 @@ impl Router {
                     jid,
                     commits,
                     counting: Inbound::Counting { received, id: Some(previous) },
-                    ended: false,
+                    entrance: Some(entrance),
                 };
                 Ok((session, received))
             }
@@ -309,28 +315,25 @@ impl Router {
     /// # Errors
     /// The store's, for the first account whose sessions could not be saved; the others are tried all the same.
     pub async fn save_sessions(&self) -> Result<(), stonechat_store::Error> {
-        let mut result = Ok(());
-        for cell in self.inner.shards.all() {
-            let mut saved = Vec::new();
-            let Some(account) = cell.account_id() else { continue };
-            let waiting: Vec<SessionId> = {
-                let state = cell.lock();
-                state
-                    .sessions
-                    .iter()
-                    .filter(|session| session.left_behind.is_some())
-                    .map(|session| session.id)
-                    .collect()
-            };
-            for id in waiting {
+        // All are settled before any is saved: what one of them sent may still be on its way to another.
+        let cells = self.inner.shards.all();
+        for cell in &cells {
+            for id in waiting(cell) {
                 let left = cell.lock().session(id).and_then(|session| session.left_behind.take());
                 let Some(mut left) = left else { continue };
                 left.commits.settle().await;
-                let mut state = cell.lock();
-                let Some(session) = state.session(id) else { continue };
-                session.left_behind = Some(left);
-                saved.extend(self.saved(session));
+                if let Some(session) = cell.lock().session(id) {
+                    session.left_behind = Some(left);
+                }
             }
+        }
+        let mut result = Ok(());
+        for cell in cells {
+            let Some(account) = cell.account_id() else { continue };
+            let saved: Vec<_> = {
+                let state = cell.lock();
+                state.sessions.iter().filter_map(|session| self.saved(session)).collect()
+            };
             if !saved.is_empty()
                 && let Err(source) = self.inner.store.save_sessions(account, saved).await
             {

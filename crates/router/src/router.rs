@@ -9,7 +9,7 @@ use crate::{
 };
 use arc_swap::ArcSwap;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain, FullJid, Jid};
@@ -49,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) random: Arc<dyn Random>,
     pub(crate) shards: Shards,
     pub(crate) sessions: AtomicU64,
+    /// Whether all connections were ended: nobody comes in any more.
+    pub(crate) closed: AtomicBool,
     pub(crate) next_session: AtomicU64,
     /// Requests of the server's own that await their answers: by id, and whom they were sent to.
     pub(crate) requests: Mutex<HashMap<String, (Jid, oneshot::Sender<Stanza>)>>,
@@ -97,6 +99,7 @@ impl Router {
                 random: parts.random,
                 shards: Shards::new(),
                 sessions: AtomicU64::new(0),
+                closed: AtomicBool::new(false),
                 next_session: AtomicU64::new(1),
                 requests: Mutex::new(HashMap::new()),
                 committer: Committer::default(),
@@ -160,7 +163,7 @@ impl Router {
     }
     /// How many sessions are bound.
     pub fn session_count(&self) -> u64 {
-        self.inner.sessions.load(Ordering::Relaxed)
+        self.inner.sessions.load(Ordering::SeqCst)
     }
 
     /// Milliseconds since the Unix epoch.

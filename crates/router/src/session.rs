@@ -130,6 +130,31 @@ pub enum Ending {
     Lost,
 }
 
+/// Counts a connection that has a session or is about to get one. Whoever ends the server waits until there is none, and
+/// nobody gets in afterwards: what is saved of the sessions then is all of it.
+pub(crate) struct Entrance {
+    router: Router,
+}
+
+impl Router {
+    /// Lets a connection in. Once the connections were ended it never resolves: the client comes back to the next server.
+    pub(crate) async fn enter(&self) -> Entrance {
+        self.inner.sessions.fetch_add(1, Ordering::SeqCst);
+        let entrance = Entrance { router: self.clone() };
+        if self.inner.closed.load(Ordering::SeqCst) {
+            drop(entrance);
+            return std::future::pending().await;
+        }
+        entrance
+    }
+}
+
+impl Drop for Entrance {
+    fn drop(&mut self) {
+        self.router.inner.sessions.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// A bound session, owned by its connection. Dropping it without [`ClientSession::end`] means that the connection was lost.
 pub struct ClientSession {
     pub(crate) router: Router,
@@ -138,7 +163,8 @@ pub struct ClientSession {
     pub(crate) jid: FullJid,
     pub(crate) commits: Commits,
     pub(crate) counting: Inbound,
-    pub(crate) ended: bool,
+    /// `None` once it has ended.
+    pub(crate) entrance: Option<Entrance>,
 }
 
 /// XEP-0198, in the direction from the client.
@@ -177,12 +203,12 @@ impl Router {
         let jid = account
             .with_resource(&resource, Level::Creating)
             .map_err(|_| BindError::Refused(StanzaCondition::BadRequest.into()))?;
+        let entrance = self.enter().await;
         let cell = self.loaded(account).await.ok_or(BindError::NotAllowed)?;
         let id = SessionId(self.inner.next_session.fetch_add(1, Ordering::Relaxed));
         if let Some(replaced) = cell.bind(self, id, &jid, &outbox, facts)? {
             self.left(&cell, replaced, &mut Turn::new());
         }
-        self.inner.sessions.fetch_add(1, Ordering::Relaxed);
         Ok(ClientSession {
             router: self.clone(),
             cell,
@@ -190,7 +216,7 @@ impl Router {
             jid,
             commits: Commits::new(),
             counting: Inbound::NotCounting,
-            ended: false,
+            entrance: Some(entrance),
         })
     }
 }
@@ -369,9 +395,7 @@ impl ClientSession {
     }
 
     fn finish(&mut self, ending: Ending, turn: &mut Turn) {
-        if std::mem::replace(&mut self.ended, true) {
-            return;
-        }
+        let Some(entrance) = self.entrance.take() else { return };
         let commits = std::mem::take(&mut self.commits);
         let waits = match (ending, self.counting) {
             (Ending::Lost, Inbound::Counting { received, id: Some(_) }) => {
@@ -382,7 +406,7 @@ impl ClientSession {
         if waits == crate::resumption::Waits::No {
             self.router.unbind(&self.cell, self.id, turn);
         }
-        self.router.inner.sessions.fetch_sub(1, Ordering::Relaxed);
+        drop(entrance);
         self.cell.announce_moved();
     }
 }
