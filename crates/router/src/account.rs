@@ -9,7 +9,7 @@
 //! Lock order: a shard's lock, then nothing; a cell's lock, then outboxes' locks. Two cells are never locked at once.
 
 use crate::archive::{ArchivePreferences, Covered, covers};
-use crate::messages::Provenance;
+use crate::messages::Arrival;
 use crate::outflow::{Outflow, Ticket};
 use crate::session::too_many_sessions;
 use crate::{
@@ -114,8 +114,7 @@ pub(crate) struct Cell {
 
 /// A stanza that waits for the account to load, and who wants to know when it is safe.
 pub(crate) struct Waiting {
-    pub(crate) stanza: Stanza,
-    pub(crate) provenance: Provenance,
+    pub(crate) arrival: Arrival,
     pub(crate) done: oneshot::Sender<()>,
 }
 
@@ -398,19 +397,15 @@ impl State {
         }
     }
     /// Lets a stanza wait while the account loads. It comes back when it need not or may not wait.
-    pub(crate) fn wait(
-        &mut self,
-        stanza: Stanza,
-        provenance: &Provenance,
-    ) -> Result<oneshot::Receiver<()>, Box<(Stanza, Overfull)>> {
+    pub(crate) fn wait(&mut self, arrival: Arrival) -> Result<oneshot::Receiver<()>, Box<(Arrival, Overfull)>> {
         match &mut self.load {
             Load::Loading(waiting) if waiting.len() < MAX_WAITING => {
                 let (done, receiver) = oneshot::channel();
-                waiting.push_back(Waiting { stanza, provenance: provenance.clone(), done });
+                waiting.push_back(Waiting { arrival, done });
                 Ok(receiver)
             }
-            Load::Loading(_) => Err(Box::new((stanza, Overfull::Yes))),
-            _ => Err(Box::new((stanza, Overfull::No))),
+            Load::Loading(_) => Err(Box::new((arrival, Overfull::Yes))),
+            _ => Err(Box::new((arrival, Overfull::No))),
         }
     }
     /// Ends the loading, and hands out what waited for it.

@@ -35,6 +35,12 @@ pub(crate) struct Provenance {
     pub(crate) told: Told,
 }
 
+/// A stanza that comes to an account.
+pub(crate) struct Arrival {
+    pub(crate) stanza: Stanza,
+    pub(crate) provenance: Provenance,
+}
+
 /// See [`Provenance`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum Counted {
@@ -90,7 +96,8 @@ impl Router {
             (_, None) => self.to_domain(&stanza, &mut effects),
             (_, Some(_)) => {
                 let recipient = self.cell(&to.to_bare());
-                self.to_account(&recipient, stanza.clone(), provenance.clone(), turn, commits, &mut effects);
+                let arrival = Arrival { stanza: stanza.clone(), provenance: provenance.clone() };
+                self.to_account(&recipient, arrival, turn, commits, &mut effects);
             }
         }
         self.keep_sent(Sent { cell, session, number, stanza }, &to, way, &provenance, turn, commits);
@@ -214,12 +221,12 @@ impl Router {
         &self,
         cell: &Arc<Cell>,
         state: &mut State,
-        stanza: Stanza,
-        provenance: &Provenance,
+        arrival: Arrival,
         turn: &mut Turn,
         commits: &mut Commits,
         effects: &mut Effects,
     ) {
+        let Arrival { stanza, provenance } = arrival;
         let kind = message_type(&stanza);
         let classification = Classification::of(&stanza);
         let settings = self.inner.settings.load();
@@ -418,7 +425,7 @@ struct Step<'a> {
     stanza: Stanza,
     mark: Option<Mark>,
     decision: DeliveryPlan,
-    provenance: &'a Provenance,
+    provenance: Provenance,
 }
 
 /// The sessions as the plan is to see them: those whose connection has ended, and which nobody can resume, are not there.

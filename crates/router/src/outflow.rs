@@ -77,6 +77,10 @@ pub(crate) struct Item {
     pub(crate) facts: Facts,
 }
 
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all entries are stanzas; a box would cost each of them an allocation"
+)]
 enum Entry {
     /// A stanza; with a ticket while its commit is awaited.
     Stanza(Option<Ticket>, Item),
@@ -431,11 +435,11 @@ impl Outflow {
             spooled |= item.facts.spooled == Spooled::Yes;
         }
         counting.requested = Requested::No;
-        if let Some(link) = &self.link {
-            if !counting.unacknowledged.is_empty() {
-                counting.requested = Requested::Yes;
-                turn.request_acknowledgement(link);
-            }
+        if let Some(link) = &self.link
+            && !counting.unacknowledged.is_empty()
+        {
+            counting.requested = Requested::Yes;
+            turn.request_acknowledgement(link);
         }
         match counting.id {
             Some(id) if spooled => Acknowledged::Spooled(id, before.saturating_add(more as u64)),

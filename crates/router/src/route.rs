@@ -6,7 +6,7 @@
 use crate::account::{Cell, Load, Loaded, Overfull, Session, State};
 use crate::archive::ArchivePreferences;
 use crate::effects::Effects;
-use crate::messages::{Provenance, Sent, blocked_by_oneself, refuse};
+use crate::messages::{Arrival, Provenance, Sent, blocked_by_oneself, refuse};
 use crate::presence::InboundPresence;
 use crate::{Commits, Outward, Pushed, Router, SessionId, Turn};
 use smallvec::SmallVec;
@@ -47,15 +47,7 @@ impl Router {
                 let mut state = cell.lock();
                 for entry in state.finish_loading(load, router.inner.clock.monotonic()) {
                     let mut commits = Commits::new();
-                    router.process(
-                        &cell,
-                        &mut state,
-                        entry.stanza,
-                        &entry.provenance,
-                        &mut turn,
-                        &mut commits,
-                        &mut effects,
-                    );
+                    router.process(&cell, &mut state, entry.arrival, &mut turn, &mut commits, &mut effects);
                     tokio::spawn(async move {
                         commits.settle().await;
                         // Nobody waits when the stream has ended meanwhile.
@@ -233,7 +225,8 @@ impl Router {
             return effects;
         }
         let cell = self.cell(&to.to_bare());
-        self.to_account(&cell, stanza, Provenance::default(), turn, commits, &mut effects);
+        let arrival = Arrival { stanza, provenance: Provenance::default() };
+        self.to_account(&cell, arrival, turn, commits, &mut effects);
         effects
     }
 
@@ -250,27 +243,26 @@ impl Router {
     pub(crate) fn to_account(
         &self,
         cell: &Arc<Cell>,
-        stanza: Stanza,
-        provenance: Provenance,
+        arrival: Arrival,
         turn: &mut Turn,
         commits: &mut Commits,
         effects: &mut Effects,
     ) {
         let mut state = cell.lock();
-        let stanza = match state.wait(stanza, &provenance) {
+        let arrival = match state.wait(arrival) {
             Ok(done) => {
                 commits.add_unqueued(done);
                 return;
             }
             Err(refused) => match *refused {
-                (stanza, Overfull::No) => stanza,
-                (stanza, Overfull::Yes) => {
-                    effects.bounce(&stanza, &StanzaCondition::ResourceConstraint.into());
+                (arrival, Overfull::No) => arrival,
+                (arrival, Overfull::Yes) => {
+                    effects.bounce(&arrival.stanza, &StanzaCondition::ResourceConstraint.into());
                     return;
                 }
             },
         };
-        self.process(cell, &mut state, stanza, &provenance, turn, commits, effects);
+        self.process(cell, &mut state, arrival, turn, commits, effects);
     }
 
     /// One step of a loaded account.
@@ -278,33 +270,33 @@ impl Router {
         &self,
         cell: &Arc<Cell>,
         state: &mut State,
-        stanza: Stanza,
-        provenance: &Provenance,
+        arrival: Arrival,
         turn: &mut Turn,
         commits: &mut Commits,
         effects: &mut Effects,
     ) {
         if matches!(state.load, Load::Failed) {
-            effects.bounce(&stanza, &StanzaCondition::ResourceConstraint.into());
+            effects.bounce(&arrival.stanza, &StanzaCondition::ResourceConstraint.into());
             return;
         }
+        let stanza = &arrival.stanza;
         state.touch(self.inner.clock.monotonic());
         match stanza.stanza_type() {
-            StanzaType::Message(_) => self.deliver_message(cell, state, stanza, provenance, turn, commits, effects),
+            StanzaType::Message(_) => self.deliver_message(cell, state, arrival, turn, commits, effects),
             // XEP-0191 §3.2: presence of whom the account blocks is not seen, and an IQ finds nobody.
-            StanzaType::Presence(_) if is_blocked(state, &stanza) => {}
-            StanzaType::Iq(_) if is_blocked(state, &stanza) => {
-                effects.bounce(&stanza, &StanzaCondition::ServiceUnavailable.into());
+            StanzaType::Presence(_) if is_blocked(state, stanza) => {}
+            StanzaType::Iq(_) if is_blocked(state, stanza) => {
+                effects.bounce(stanza, &StanzaCondition::ServiceUnavailable.into());
             }
             StanzaType::Presence(presence_type) => {
-                let inbound = InboundPresence { router: self, cell, presence_type, stanza };
+                let inbound = InboundPresence { router: self, cell, presence_type, stanza: arrival.stanza };
                 inbound.accept(state, turn, commits, effects);
             }
             // It may answer a request that was made for the account (a notification's, XEP-0357 §6).
             StanzaType::Iq(IqType::Result | IqType::Error) if stanza.to().is_some_and(Jid::is_bare) => {
-                self.take_answer(&stanza);
+                self.take_answer(stanza);
             }
-            StanzaType::Iq(iq_type) => deliver_iq(state, iq_type, &stanza, turn, effects),
+            StanzaType::Iq(iq_type) => deliver_iq(state, iq_type, stanza, turn, effects),
         }
     }
 }
