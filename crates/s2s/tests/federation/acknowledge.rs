@@ -192,3 +192,26 @@ async fn p5_at_an_orderly_end_the_peers_last_word_is_waited_for() {
     drained.await.unwrap();
     assert!(here.message_within(Duration::from_millis(20)).await.is_none(), "nothing came back");
 }
+
+#[tokio::test]
+async fn p2_what_is_sent_again_is_recognised_by_its_origin_id() {
+    let world = World::new();
+    let a = Server::start(&world, "a.example").await;
+    let b = Server::start(&world, "b.example").await;
+    world.name("b.example", &["192.0.2.2"]);
+    world.place("192.0.2.2:5269", Answering::Server(b.clone()));
+    let there = b.log_in("there").await;
+    let message = |number: u32| {
+        let xml = format!(
+            "<message xmlns='jabber:client' type='chat' id='{number}' from='user@a.example/x' to='user@b.example'>\
+             <body>{number}</body><origin-id xmlns='urn:xmpp:sid:0' id='o{number}'/></message>"
+        );
+        stonechat_stanza::Stanza::parse(xml.as_bytes()).unwrap()
+    };
+    // As after a kill: the first was given over, and nobody had written that down.
+    for number in [1, 2, 1, 2, 3] {
+        a.send(message(number), Record::Unkept);
+    }
+    assert_eq!(there.ids(3).await, ["1", "2", "3"]);
+    assert!(there.message_within(Duration::from_millis(50)).await.is_none(), "none is shown twice");
+}
