@@ -42,19 +42,26 @@ async def held(lab):
     ):
         await phone.take("romeo's presence", lambda e: e.get("from") == romeo.jid)
         await phone.take("the desk's presence", lambda e: e.get("from") == desk.jid)
-        await rest(phone)
-        await romeo.presence(content="<status>dozing</status>")
-        await romeo.text(second.jid, "", extra=COMPOSING, identifier="state")
-        # The client beside it, which is active, has got both.
-        await desk.take("the presence", lambda e: status_of(e) == "dozing")
-        await desk.take("the chat state", lambda e: e.get("id") == "state")
-        await desk.settle()
-        if lab.kind != "prosody":
-            # <a/> is no stanza: it shows that nothing came before it, and lets nothing go. (Prosody's does.)
-            await phone.requested()
-        expect(not stanzas(phone), f"an inactive client got {[shown(e) for e in stanzas(phone)]}")
-        await phone.send(ACTIVE)
-        await phone.take("the presence", lambda e: status_of(e) == "dozing")
+        # A request for acknowledgement lets go what waits at Prosody, and comes when it likes: it has three tries.
+        for round_number in range(3 if lab.kind == "prosody" else 1):
+            await rest(phone)
+            status, state = f"dozing {round_number}", f"state-{round_number}"
+            await romeo.presence(content=f"<status>{status}</status>")
+            await romeo.text(second.jid, "", extra=COMPOSING, identifier=state)
+            # The client beside it, which is active, has got both.
+            await desk.take("the presence", lambda e, status=status: status_of(e) == status)
+            await desk.take("the chat state", lambda e, state=state: e.get("id") == state)
+            await desk.settle()
+            if lab.kind != "prosody":
+                # <a/> is no stanza: it shows that nothing came before it, and lets nothing go.
+                await phone.requested()
+            came = [shown(e) for e in stanzas(phone)]
+            await phone.send(ACTIVE)
+            await phone.take("the presence", lambda e, status=status: status_of(e) == status)
+            if not came:
+                return
+            phone.seen.clear()
+        expect(False, f"an inactive client got {came}")
 
 
 @check("client-state-flushes-in-order-before-a-message", needs=NEEDS)
