@@ -40,7 +40,7 @@ class AppServer(slixmpp.ComponentXMPP):
             reply["error"]["type"], reply["error"]["condition"] = error
         reply.send()
 
-    async def notice(self, node):
+    async def notice(self, node, what="a message"):
         """Takes the first notification for a node, waiting for it."""
         deadline = asyncio.get_running_loop().time() + 2 * LIMIT
         while True:
@@ -54,7 +54,7 @@ class AppServer(slixmpp.ComponentXMPP):
                 await asyncio.wait_for(self._arrived.wait(), max(left, 0.001))
             except asyncio.TimeoutError:
                 nodes = [notice.node for notice in self.notices]
-                raise Failed(f"no push notification for {node} came; for {nodes} there are some") from None
+                raise Failed(f"no notification of {what} came for {node}; for {nodes} there are some") from None
 
     def nodes(self):
         """The nodes of the notifications that nobody has asked for."""

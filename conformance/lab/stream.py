@@ -377,7 +377,7 @@ class Stream:
             exchange.verify(decoded(answer.findtext(f"{{{SASL2}}}additional-data")))
             # XEP-0386: with an inline bind the identifier is the full address.
             identifier = answer.findtext(f"{{{SASL2}}}authorization-identifier")
-            expect(identifier, "XEP-0388 §2.6.2: <success/> without <authorization-identifier/>")
+            expect(identifier, "XEP-0388 §2.6.1: <success/> without <authorization-identifier/>")
             self.jid = identifier if "/" in identifier else None
         return answer
 

@@ -84,7 +84,7 @@ async def sender(lab):
     first, second = pair(lab)
     async with scripted(first) as romeo, scripted(second) as juliet:
         await block(juliet, first.jid)
-        # XEP-0191 §3.2: as if nobody was there.
+        # XEP-0191 §3.3: as if nobody was there.
         identifier = await romeo.text(second.jid, "let me in")
         expect((error := await romeo.error(identifier)) == "service-unavailable", f"the message's error is {error}")
         identifier = await romeo.text(juliet.jid, "let me in there")
@@ -130,7 +130,7 @@ async def presence(lab):
             full = f"{second.jid}/lab"
             await romeo.wait_for("the phone", lambda s: s.get("from") == phone.jid and s.get("type") is None)
             await block(phone, first.jid)
-            # XEP-0191 §3.2: the blocked contact sees the user go, …
+            # XEP-0191 §3.3: the blocked contact sees the user go, …
             for gone in (full, phone.jid):
                 await romeo.wait_for(
                     f"{gone} to leave", lambda s, gone=gone: s.get("from") == gone and s.get("type") == "unavailable"
@@ -150,7 +150,7 @@ async def outbound(lab):
         await block(juliet, first.jid)
         identifier = await juliet.text(first.jid, "never mind")
         answer = await juliet.take("an error", lambda e: e.get("id") == identifier and e.get("type") == "error")
-        # XEP-0191 §3.2: not-acceptable, with an element that says why.
+        # XEP-0191 §3.3: not-acceptable, with an element that says why.
         expect(condition(answer) == "not-acceptable", f"the error is {shown(answer)}")
         expect(
             answer.find(f"{CLIENT}error/{ERRORS}blocked") is not None, f"the error does not say why: {shown(answer)}"
@@ -207,6 +207,8 @@ async def report(lab):
             f"<report xmlns='{REPORTING}' reason='urn:xmpp:reporting:spam'><stanza-id xmlns='urn:xmpp:sid:0' "
             f"by='{second.jid}' id='{page.ids[0]}'/><text xml:lang='en'>never asked for it</text></report>"
         )
+        # Only who has asked for the list is told of its changes.
+        await blocked(juliet)
         await block(juliet, first.jid, report=said)
         # A reason that nobody knows does not keep somebody from blocking.
         await block(juliet, "other@example.org", report=f"<report xmlns='{REPORTING}' reason='urn:example:dull'/>")

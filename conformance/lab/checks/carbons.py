@@ -68,11 +68,11 @@ async def sent(lab):
         page = await ask(garden)
         copied = archive_id(copy, second.jid)
         if lab.kind != "prosody":
-            # XEP-0313 §3.2: carbons of sent messages carry the id as well.
+            # XEP-0313 §3.5: carbons of sent messages carry the id as well.
             expect(copied == page.ids[-1], f"the archive id is {page.ids[-1]}, the carbon has {copied}")
         await settled(romeo, hall)
         own = [e for e in hall.seen if inner(e, "sent") is not None]
-        expect(not own, "XEP-0280 §6: the sending client got a carbon of its own message")
+        expect(not own, "XEP-0280 §8: the sending client got a carbon of its own message")
 
 
 @check("carbons-bare-address-reaches-each-client-once", needs=NEEDS)
@@ -106,7 +106,7 @@ async def private(lab):
         await romeo.text(hall.jid, "between us", extra=mark)
         message = await hall.message("between us")
         if lab.kind != "prosody":
-            # XEP-0280 §6.1: the element is removed before delivery.
+            # XEP-0280 §9: the element is removed before delivery.
             expect(message.find(f"{{{CARBONS}}}private") is None, f"<private/> was delivered: {shown(message)}")
         await settled(hall, garden)
         await settled(romeo, desk)

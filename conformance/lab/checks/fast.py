@@ -139,8 +139,9 @@ async def rotation(lab):
 async def invalidated(lab):
     device = await Device(lab.strict.account()).request()
     async with unauthenticated(device.account) as stream:
-        # XEP-0484 §3.5: the log-in succeeds, and is the last one by this token.
-        succeeded(await device.attempt(stream, fast="invalidate='true'"))
+        # XEP-0484 §3.6: the log-in succeeds, and is the last one by this token.
+        success = succeeded(await device.attempt(stream, fast="invalidate='true'"))
+        expect(success.find(f"{{{FAST}}}token") is None, "a new token, though the client gives up the one it has")
     await device.fail()
 
 
@@ -182,7 +183,7 @@ async def no_device(lab):
     async with unauthenticated(lab.strict.account()) as stream:
         exchange = stream.scram(stream.mechanisms()[1])
         wish = f"<request-token xmlns='{FAST}' mechanism='{MECHANISM}'/>"
-        # XEP-0484 §3.3: without a user-agent id there is nothing to give a token to.
+        # XEP-0484 §4.1: without a user-agent id there is nothing to give a token to.
         answer = await stream.sasl2(exchange, binding() + wish)
         expect(answer.find(f"{{{FAST}}}token") is None, "a token for nobody")
         expect(answer.tag in (f"{{{SASL2}}}success", f"{{{SASL2}}}failure"), shown(answer))

@@ -126,15 +126,15 @@ async def what(lab):
                 "xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/></propose>"
             )
             await romeo.text(second.jid, "", extra=call + store)
-            await app.notice(node)
+            await app.notice(node, "the call")
         await romeo.text(
             second.jid,
             "",
             extra=f"<encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'/></encrypted>{store}",
         )
-        await app.notice(node)
+        await app.notice(node, "the encrypted text")
         await romeo.text(second.jid, "a text")
-        await app.notice(node)
+        await app.notice(node, "the text")
         if lab.kind == "prosody":
             return  # it also wakes for receipts and markers
         expect(

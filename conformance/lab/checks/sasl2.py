@@ -23,6 +23,7 @@ from ..stream import (
     unauthenticated,
 )
 from ..xmpp import CLIENT, online
+from .archive import ask
 
 NEEDS = ["slixmpp", "pyopenssl"]
 MAM = "urn:xmpp:mam:2"
@@ -63,7 +64,7 @@ async def bound(stream, content="", tag="lab", **options):
     answer = await log_in(stream, binding(content, tag), **options)
     element = answer.find(f"{{{BIND2}}}bound")
     expect(element is not None, f"not bound: {shown(answer)}")
-    expect(stream.jid, "XEP-0386 §4: the authorization identifier is not the full address")
+    expect(stream.jid, "XEP-0386 §3.2: the authorization identifier is not the full address")
     return element
 
 
@@ -97,7 +98,7 @@ async def without_bind2(lab):
         answer = await log_in(stream)
         identifier = answer.findtext(f"{{{SASL2}}}authorization-identifier")
         expect(identifier == stream.account.jid, f"the authorization identifier is {identifier}")
-        # XEP-0388 §2.6.2: the features follow, on the same stream.
+        # XEP-0388 §2.6.1: the features follow, on the same stream.
         await stream.bind()
         await available(stream)
         await stream.query("get", PING, "stone.lab")
@@ -111,7 +112,7 @@ async def with_bind2(lab):
         await bound(stream)
         bare, resource = stream.jid.split("/", 1)
         expect(bare == account.jid, f"bound to {stream.jid}")
-        expect(resource.startswith("lab"), f"XEP-0386 §4: the tag begins the resource, which is {resource}")
+        expect(resource.startswith("lab"), f"XEP-0386 §3.2.1: the tag begins the resource, which is {resource}")
         await available(stream)
         romeo.text(stream.jid, "are you there?")
         await stream.message("are you there?")
@@ -124,10 +125,16 @@ async def everything_inline(lab):
     first, second = lab.strict.account("romeo"), lab.strict.account("juliet")
     wishes = f"<enable xmlns='{CARBONS}'/><enable xmlns='{SM}' resume='true'/><inactive xmlns='{CSI}'/>"
     async with online(first) as romeo, scripted(second, "desk") as desk, unauthenticated(second) as phone:
+        romeo.text(second.jid, "for the archive")
+        await desk.message("for the archive")
+        newest = (await ask(desk)).ids[-1]
         element = await bound(phone, wishes)
         enabled = element.find(f"{{{SM}}}enabled")
         expect(enabled is not None and enabled.get("id"), f"stream management is not enabled: {shown(element)}")
-        expect(element.find(f"{{{MAM}}}metadata") is not None, "the archive's metadata is missing")
+        # XEP-0386 §3.2: the state of the archive at this moment.
+        end = element.find(f"{{{MAM}}}metadata/{{{MAM}}}end")
+        expect(end is not None, f"the archive's metadata is missing: {shown(element)}")
+        expect(end.get("id") == newest, f"the archive's newest id is {newest}, the metadata says {end.get('id')}")
         phone.enabled = enabled
         await phone.presence()
         # The server has counted from <enabled/> on.
@@ -144,6 +151,27 @@ async def everything_inline(lab):
         await phone.send(f"<active xmlns='{CSI}'/>")
         await phone.take("the chat state", lambda e: e.get("id") == "state")
         await phone.close()
+
+
+@check("sasl2-bind2-leaves-kept-messages-to-the-archive", needs=NEEDS)
+async def kept_messages(lab):
+    only_stonechat(lab, "gives kept messages all the same")
+    first, second = lab.strict.account("romeo"), lab.strict.account("juliet")
+    async with scripted(first) as romeo, unauthenticated(second) as juliet:
+        await romeo.text(second.jid, "while away")
+        await romeo.settle()
+        # XEP-0386 §3.2: who binds like this reads the archive, and is not sent what was kept.
+        await bound(juliet)
+        await available(juliet)
+        await romeo.text(second.jid, "live")
+        await juliet.message("live")
+        expect(not juliet.bodies(), f"kept messages came: {juliet.bodies()}")
+        page = await ask(juliet)
+        expect(page.bodies == ["while away", "live"], f"the archive has {page.bodies}")
+        await juliet.close()
+    async with scripted(second) as juliet:
+        await juliet.settle()
+        expect(not juliet.bodies(), f"kept messages came at the next log-in: {juliet.bodies()}")
 
 
 @check("sasl2-resumes-inline", needs=NEEDS)
@@ -259,7 +287,7 @@ async def same_device(lab):
             await bound(stream, agent=device)
             seen.append(stream.jid)
             await stream.close()
-    expect(seen[0] == seen[1], f"XEP-0386 §4: one device was bound as {seen[0]}, then as {seen[1]}")
+    expect(seen[0] == seen[1], f"XEP-0386 §3.2.1: one device was bound as {seen[0]}, then as {seen[1]}")
     expect(seen[0] != seen[2], f"two devices were bound as {seen[0]}")
 
 
@@ -295,7 +323,7 @@ async def downgrade(lab):
         modern = stream.mechanisms()[1]
         exchange = stream.scram(modern)
         succeeded(await stream.sasl2(exchange, binding()))
-        # XEP-0474 §3: a hash over what was offered, which nobody between can forge.
+        # XEP-0474 §6.1: a hash over what was offered, which nobody between can forge.
         types = sorted(e.get("type") for e in stream.features.iter(f"{{{SASL_CB}}}channel-binding"))
         text = "\x1e".join(sorted(modern)) + ("\x1f" + "\x1e".join(types) if types else "")
         expected = base64.b64encode(hashlib.new(exchange.hash, text.encode()).digest()).decode()
