@@ -130,7 +130,9 @@ async def what(lab):
         await romeo.text(
             second.jid,
             "",
-            extra=f"<encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'/></encrypted>{store}",
+            extra="<encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'/>"
+            "<payload>AA==</payload></encrypted>"
+            f"<encryption xmlns='urn:xmpp:eme:0' namespace='eu.siacs.conversations.axolotl'/>{store}",
         )
         await app.notice(node, "the encrypted text")
         await romeo.text(second.jid, "a text")

@@ -142,14 +142,15 @@ async def everything_inline(lab):
         expect((h := await phone.requested()) == 2, f"h is {h} after two stanzas")
         romeo.text(desk.jid, "for the desk")
         await phone.take("the carbon", lambda e: e.find(f"{{{CARBONS}}}received") is not None)
-        # Inactive from the start: a chat state waits.
-        state = "<composing xmlns='http://jabber.org/protocol/chatstates'/>"
-        romeo.send_raw(f"<message to='{phone.jid}' type='chat' id='state'>{state}</message>")
-        await romeo.settle()
+        # Inactive from the start: presence waits.
         await phone.requested()
-        expect(not [e for e in phone.seen if e.get("id") == "state"], "an inactive client got a chat state")
+        await desk.presence(content="<status>at the desk</status>")
+        await desk.settle()
+        await phone.requested()
+        at_desk = f"{CLIENT}status"
+        expect(not [e for e in phone.seen if e.findtext(at_desk)], "presence came to a client that began as inactive")
         await phone.send(f"<active xmlns='{CSI}'/>")
-        await phone.take("the chat state", lambda e: e.get("id") == "state")
+        await phone.take("the presence", lambda e: e.findtext(at_desk) == "at the desk")
         await phone.close()
 
 
@@ -252,8 +253,8 @@ async def second_try(lab):
 @check("sasl2-unknown-mechanism-refused", needs=NEEDS)
 async def unknown_mechanism(lab):
     async with unauthenticated(lab.strict.account()) as stream:
-        start = f"<authenticate xmlns='{SASL2}' mechanism='X-NOT-THERE'><initial-response>AA==</initial-response></authenticate>"
-        await stream.send(start)
+        response = "<initial-response>AA==</initial-response>"
+        await stream.send(f"<authenticate xmlns='{SASL2}' mechanism='X-NOT-THERE'>{response}</authenticate>")
         refused(await stream.nonza(SASL2, "success", "failure"), "invalid-mechanism")
 
 
