@@ -8,6 +8,7 @@ mod suggest;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use stonechat_admin::ErrorCode;
 use stonechat_jid::{BareJid, Domain, Level};
@@ -146,6 +147,22 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
     Checker { path, base: path.parent().unwrap_or(Path::new(".")) }.check(file)
 }
 
+/// Keys that everybody on the machine can read (abuse case 155). The server works with them, so they are told and no error.
+fn readable_keys(tls: &Tls) -> Vec<String> {
+    const OTHERS_READ: u32 = 0o004;
+    let Tls::Files { default, domains } = tls else { return Vec::new() };
+    let mut keys: Vec<&Path> =
+        std::iter::once(default).chain(domains.values()).map(|pair| pair.key.as_path()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys.retain(|key| std::fs::metadata(key).is_ok_and(|found| found.permissions().mode() & OTHERS_READ != 0));
+    keys.iter()
+        .map(|key| {
+            format!("{0} is a private key that everybody on this machine can read: chmod o-rwx {0}", key.display())
+        })
+        .collect()
+}
+
 struct Checker<'a> {
     path: &'a Path,
     base: &'a Path,
@@ -193,10 +210,12 @@ impl Checker<'_> {
         }
         let mut notices = Vec::new();
         self.not_yet(&file, &mut notices)?;
+        let tls = self.tls(file.tls, &domains)?;
+        notices.extend(readable_keys(&tls));
         Ok(Config {
             path: self.path.to_owned(),
             data_dir: self.at(&file.data_dir),
-            tls: self.tls(file.tls, &domains)?,
+            tls,
             plaintext_clients: Permission::from_flag(file.c2s.allow_plaintext),
             federation: self.federation(file.s2s)?,
             rate_limits: Permission::from_flag(file.limits.enabled),

@@ -18,7 +18,7 @@ use tokio::process::{Child, Command};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much of its log is kept for a failing test.
-const KEPT_LINES: usize = 400;
+const KEPT_LINES: usize = 50_000;
 
 /// What stands in the configuration beside the listener and the one domain.
 #[derive(Clone, Debug)]
@@ -30,6 +30,10 @@ pub struct Options {
     pub transport: Transport,
     /// Whether rates are limited: a crowd from one address is no use case.
     pub limits: Limits,
+    /// What a shell does before it becomes the server: bounds of the process, for one.
+    pub before: &'static str,
+    /// What is logged.
+    pub log: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +62,8 @@ impl Default for Options {
             archive: Archive::On,
             transport: Transport::Plain,
             limits: Limits::On,
+            before: "true",
+            log: "info",
         }
     }
 }
@@ -117,6 +123,7 @@ pub struct Server {
     pub directory: tempfile::TempDir,
     pub port: Port,
     pub log: Log,
+    options: Options,
     child: Child,
 }
 
@@ -137,13 +144,15 @@ impl Server {
             add_account(&config, &format!("{name}@localhost"));
         }
         let (port, log) = (Port::default(), Log::default());
-        let child = Server::spawn(directory.path(), &port, &log).await;
-        Server { directory, port, log, child }
+        let child = Server::spawn(directory.path(), options, &port, &log).await;
+        Server { directory, port, log, options: options.clone(), child }
     }
 
-    async fn spawn(directory: &Path, port: &Port, log: &Log) -> Child {
-        let mut child = Command::new(binary())
-            .args(["serve", "--log-format", "json", "--config"])
+    async fn spawn(directory: &Path, options: &Options, port: &Port, log: &Log) -> Child {
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("{}; exec \"$0\" \"$@\"", options.before)])
+            .arg(binary())
+            .args(["serve", "--log-format", "json", "--log", options.log, "--config"])
             .arg(directory.join("stonechat.toml"))
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -180,6 +189,11 @@ impl Server {
         self.directory.path().join("stonechat.toml")
     }
 
+    /// The number of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// SIGKILL.
     pub async fn kill(&mut self) {
         self.child.start_kill().unwrap();
@@ -188,7 +202,7 @@ impl Server {
 
     /// A new start on the same data.
     pub async fn restart(&mut self) {
-        self.child = Server::spawn(self.directory.path(), &self.port, &self.log).await;
+        self.child = Server::spawn(self.directory.path(), &self.options, &self.port, &self.log).await;
     }
 
     pub async fn kill_and_restart(&mut self) {

@@ -392,3 +392,25 @@ fn abuse_08_an_attribute_stands_once_by_whatever_prefix() {
     // One local name in different namespaces, or in none, is not twice.
     assert_eq!(whole("<message xmlns:x='urn:1' xmlns:y='urn:2' x:a='1' y:a='2' a='3'/>").1, None);
 }
+
+#[test]
+fn abuse_150_what_is_as_large_as_it_may_be_is_read_in_one_go_however_it_comes() {
+    // Work that grew with the square of any of these would not come to its end.
+    let attributes: String = (0..126).map(|number| format!(" a{number}=''")).collect();
+    let shapes = [
+        format!("<m>{}</m>", "x".repeat(262_100)),
+        format!("<m>{}</m>", "<a/>".repeat(9_999)),
+        format!("<m>{}</m>", "&amp;".repeat(50_000)),
+        format!("<m a='{}'/>", "&lt;".repeat(60_000)),
+        format!("<m>{}</m>", format!("<a{attributes}/>").repeat(280)),
+        format!("<m>{}{}</m>", "<a>".repeat(60), "</a>".repeat(60)).repeat(400),
+        format!("<m><![CDATA[{}]]></m>", "]".repeat(262_000)),
+    ];
+    for shape in shapes {
+        let bytes = format!("{HEADER}{shape}").into_bytes();
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        let (seen, error) = run(&single, Limits::CLIENT);
+        assert_eq!(error, None, "{}", &shape[..20]);
+        assert!(seen.len() >= 2);
+    }
+}

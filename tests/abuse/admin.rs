@@ -1,0 +1,192 @@
+//! What the operator's side keeps from others, and what it survives.
+
+use super::{Person, condition};
+use crate::support::PASSWORD;
+use crate::support::server::{Options, Server, binary};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Output};
+use stonechat_sasl::encode;
+
+fn stonechat(config: &Path, arguments: &[&str]) -> Output {
+    Command::new(binary()).args(arguments).arg("--config").arg(config).output().unwrap()
+}
+
+/// All regular files and sockets below, with their modes.
+fn below(directory: &Path) -> Vec<(String, u32)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(below(&entry.path()));
+        } else {
+            found.push((entry.path().display().to_string(), entry.metadata().unwrap().permissions().mode() & 0o777));
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_151_the_socket_and_the_data_are_for_their_owner_only() {
+    let server = Server::start().await;
+    let data = server.directory.path().join("data");
+    assert_eq!(std::fs::metadata(&data).unwrap().permissions().mode() & 0o077, 0, "the directory");
+    let files = below(&data);
+    assert!(files.iter().any(|(name, _)| name.ends_with(".sock")), "{files:?}");
+    for (name, mode) in files {
+        // Nobody gets through the directory; what holds secrets does not rely on it.
+        let secret = [".sock", ".key", ".sqlite", "-wal"].iter().any(|ending| name.ends_with(ending));
+        assert!(!secret || mode & 0o077 == 0, "{name}: {mode:o}");
+    }
+    // As somebody else, when the test may become somebody else.
+    if std::fs::metadata(&data).unwrap().uid() == 0 && Command::new("setpriv").arg("--version").output().is_ok() {
+        let config = server.config();
+        std::fs::set_permissions(server.directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let status = Command::new("setpriv")
+            .args(["--reuid", "65534", "--clear-groups"])
+            .arg(binary())
+            .args(["status", "--config"])
+            .arg(&config)
+            .output()
+            .unwrap();
+        assert!(!status.status.success(), "{status:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_153_an_argument_is_an_address_or_refused() {
+    let server = Server::start().await;
+    let config = server.config();
+    let before = below(server.directory.path()).len();
+    for jid in [
+        "new\nline@localhost",
+        "../../etc/passwd",
+        "../x@localhost",
+        "a b@localhost",
+        "@localhost",
+        "x@localhost/resource",
+        "x@",
+        "",
+        "x@localhost\0",
+    ] {
+        if jid.contains('\0') {
+            continue;
+        }
+        for verb in ["show", "lock", "delete"] {
+            let output = stonechat(&config, &["user", verb, jid]);
+            assert!(matches!(output.status.code(), Some(2 | 3 | 5)), "{verb} {jid:?}: {output:?}");
+            // One line, whatever stood in the argument.
+            let told = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(told.trim_end().lines().count(), 1, "{verb} {jid:?}: {told}");
+        }
+    }
+    let output = stonechat(&config, &["user", "show", "--json=--", "-x@localhost"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(below(server.directory.path()).len(), before);
+    // The accounts are untouched.
+    let list = stonechat(&config, &["user", "list"]);
+    for name in ["romeo", "juliet", "nurse"] {
+        assert!(String::from_utf8_lossy(&list.stdout).contains(name), "{list:?}");
+    }
+    server.stop().await;
+}
+
+#[test]
+fn abuse_155_a_key_that_everybody_can_read_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (cert, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let config = directory.path().join("stonechat.toml");
+    std::fs::write(
+        &config,
+        "domains = [\"localhost\"]\ndata_dir = \"data\"\n[tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n",
+    )
+    .unwrap();
+    for (mode, told) in [(0o644, true), (0o640, false), (0o600, false)] {
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode)).unwrap();
+        let output = stonechat(&config, &["check"]);
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(text.contains("key.pem is a private key that everybody"), told, "{mode:o}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_159_a_bad_configuration_changes_nothing() {
+    let server = Server::start().await;
+    let mut romeo = Person::present(&server, "romeo", "balcony").await;
+    let good = std::fs::read_to_string(server.config()).unwrap();
+    let other = good.replace("\"localhost\"", "\"elsewhere.example\"");
+    for bad in [
+        "domains = [",
+        "domains = []\n",
+        &format!("{good}\n[nonsense]\nkey = 1\n"),
+        &other.replace("[listen]", "[lisen]"),
+    ] {
+        std::fs::write(server.config(), bad).unwrap();
+        let output = Command::new(binary()).args(["reload", "--config"]).arg(server.config()).output().unwrap();
+        assert!(!output.status.success(), "{bad}: {output:?}");
+        // Those who are there, and those who come, find what was there before.
+        romeo.heard().await;
+        let mut juliet = Person::present(&server, "juliet", "garden").await;
+        juliet.heard().await;
+        juliet.wire.close().await;
+    }
+    std::fs::write(server.config(), good).unwrap();
+    assert!(stonechat(&server.config(), &["reload"]).status.success());
+    romeo.heard().await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_158_the_most_talkative_log_holds_no_secret_and_no_word_of_a_message() {
+    const SECRET: &str = "the-body-that-nobody-may-read";
+    let options = Options { log: "trace", ..Options::default() };
+    let server = Server::start_with(&options).await;
+    let mut romeo = Person::present(&server, "romeo", "balcony").await;
+    let mut juliet = Person::present(&server, "juliet", "garden").await;
+    for to in ["juliet@localhost/garden", "nurse@localhost", "nobody@localhost", "somebody@other.example"] {
+        romeo.say(&format!("<message to='{to}' type='chat' id='m'><body>{SECRET}</body></message>")).await;
+        romeo.heard().await;
+    }
+    romeo
+        .say(&format!(
+            "<iq type='set' id='p'><query xmlns='jabber:iq:private'><x xmlns='urn:x'>{SECRET}</x></query></iq>"
+        ))
+        .await;
+    romeo
+        .say(&format!(
+            "<iq type='set' id='c' to='localhost'><query xmlns='jabber:iq:register'><username>romeo</username>\
+             <password>{SECRET}</password></query></iq>"
+        ))
+        .await;
+    let heard = romeo.heard().await;
+    assert!(heard.iter().all(|came| condition(came) != Some("bad-request")), "{heard:?}");
+    juliet.heard().await;
+    // What is malformed is told without what it was.
+    let _ = juliet.wire.write(format!("<message><body>{SECRET}</message>").as_bytes()).await;
+    juliet.ended_with().await;
+    // A log-in that fails.
+    let mut wire = crate::support::wire::Wire::dial(server.port.get(), None).await.unwrap();
+    wire.open().await.unwrap();
+    let initial = encode(format!("n,,n=romeo,r={SECRET}").as_bytes());
+    let auth = format!("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='SCRAM-SHA-256'>{initial}</auth>");
+    wire.write(auth.as_bytes()).await.unwrap();
+    wire.expect("challenge").await.unwrap();
+    let wrong = encode(SECRET.as_bytes());
+    wire.write(format!("<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>{wrong}</response>").as_bytes())
+        .await
+        .unwrap();
+    wire.expect("failure").await.unwrap();
+    let log = server.log.clone();
+    server.stop().await;
+    for event in ["c2s.bound", "c2s.closed", "c2s.login_failed"] {
+        assert!(!log.with(event).is_empty(), "{event} is told");
+    }
+    for secret in [SECRET, PASSWORD, &initial, &wrong, &encode(PASSWORD.as_bytes())] {
+        assert_eq!(log.with(secret), Vec::<String>::new());
+    }
+}
