@@ -140,7 +140,7 @@ CREATE TABLE devices (
     id TEXT NOT NULL,
     software TEXT,
     name TEXT,
-    mechanism TEXT NOT NULL,
+    mechanism TEXT,
     first_seen INTEGER NOT NULL,
     last_seen INTEGER NOT NULL,
     PRIMARY KEY (account, id)

@@ -4,7 +4,7 @@ use crate::accounts::{signed, unsigned};
 use crate::errors::sql;
 use crate::open::SqliteStore;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use stonechat_store::{AccountId, Device, Devices, Error, Pending, Result, StoredToken};
+use stonechat_store::{AccountId, Device, Devices, Error, Pending, Proofs, Result, StoredToken};
 
 fn device(row: &Row<'_>) -> rusqlite::Result<Device> {
     Ok(Device {
@@ -45,8 +45,7 @@ fn put(connection: &Connection, account: AccountId, device: &Device) -> Result<(
         .prepare_cached(
             "INSERT INTO devices (account, id, software, name, mechanism, first_seen, last_seen) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (account, id) DO UPDATE SET software = excluded.software, \
-             name = excluded.name, mechanism = excluded.mechanism, first_seen = excluded.first_seen, \
-             last_seen = excluded.last_seen",
+             name = excluded.name, mechanism = excluded.mechanism, last_seen = excluded.last_seen",
         )
         .and_then(|mut statement| {
             statement.execute(params![
@@ -59,31 +58,46 @@ fn put(connection: &Connection, account: AccountId, device: &Device) -> Result<(
                 signed(device.last_seen)
             ])
         })
+        .map(|_| ())
+        .map_err(sql)
+}
+
+fn put_token(
+    connection: &Connection,
+    account: AccountId,
+    device: &str,
+    token: &StoredToken,
+    beside: Option<[u8; 16]>,
+) -> Result<()> {
+    let known = connection
+        .prepare_cached("SELECT 1 FROM devices WHERE account = ?1 AND id = ?2")
+        .and_then(|mut statement| statement.exists(params![account.0, device]))
+        .map_err(sql)?;
+    if !known {
+        return Err(Error::NotFound);
+    }
+    connection
+        .prepare_cached("DELETE FROM tokens WHERE account = ?1 AND device = ?2 AND seed IS NOT ?3")
+        .and_then(|mut statement| statement.execute(params![account.0, device, beside]))
         .map_err(sql)?;
     connection
-        .prepare_cached("DELETE FROM tokens WHERE account = ?1 AND device = ?2")
-        .and_then(|mut statement| statement.execute(params![account.0, device.id]))
-        .map_err(sql)?;
-    for token in &device.tokens {
-        connection
-            .prepare_cached(
-                "INSERT INTO tokens (account, device, seed, mechanism, issued, expires, count) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )
-            .and_then(|mut statement| {
-                statement.execute(params![
-                    account.0,
-                    device.id,
-                    token.seed,
-                    token.mechanism,
-                    signed(token.issued),
-                    signed(token.expires),
-                    token.count.cast_signed()
-                ])
-            })
-            .map_err(sql)?;
-    }
-    Ok(())
+        .prepare_cached(
+            "INSERT INTO tokens (account, device, seed, mechanism, issued, expires, count) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )
+        .and_then(|mut statement| {
+            statement.execute(params![
+                account.0,
+                device,
+                token.seed,
+                token.mechanism,
+                signed(token.issued),
+                signed(token.expires),
+                token.count.cast_signed()
+            ])
+        })
+        .map(|_| ())
+        .map_err(sql)
 }
 
 impl Devices for SqliteStore {
@@ -131,7 +145,12 @@ impl Devices for SqliteStore {
         })
     }
 
-    fn use_token(&self, account: AccountId, device: &str, seed: [u8; 16], count: u64) -> Pending<bool> {
+    fn put_token(&self, account: AccountId, device: &str, token: StoredToken, beside: Option<[u8; 16]>) -> Pending<()> {
+        let device = device.to_owned();
+        self.write(move |connection| put_token(connection, account, &device, &token, beside))
+    }
+
+    fn use_token(&self, account: AccountId, device: &str, seed: [u8; 16], count: u64, at: u64) -> Pending<bool> {
         let device = device.to_owned();
         self.write(move |connection| {
             let found = connection
@@ -153,6 +172,10 @@ impl Devices for SqliteStore {
                 .prepare_cached("DELETE FROM tokens WHERE account = ?1 AND device = ?2 AND seed != ?3 AND issued < ?4")
                 .and_then(|mut statement| statement.execute(params![account.0, device, seed, signed(found.issued)]))
                 .map_err(sql)?;
+            connection
+                .prepare_cached("UPDATE devices SET last_seen = ?3 WHERE account = ?1 AND id = ?2")
+                .and_then(|mut statement| statement.execute(params![account.0, device, signed(at)]))
+                .map_err(sql)?;
             Ok(true)
         })
     }
@@ -169,13 +192,24 @@ impl Devices for SqliteStore {
         })
     }
 
-    fn remove_tokens(&self, account: AccountId) -> Pending<()> {
+    fn remove_tokens(&self, account: AccountId, of: Proofs<'_>) -> Pending<()> {
+        let device = match of {
+            Proofs::Device(device) => Some(device.to_owned()),
+            Proofs::Tokens | Proofs::Password => None,
+        };
+        let password_changed = of == Proofs::Password;
         self.write(move |connection| {
             connection
-                .prepare_cached("DELETE FROM tokens WHERE account = ?1")
-                .and_then(|mut statement| statement.execute([account.0]))
-                .map(|_| ())
-                .map_err(sql)
+                .prepare_cached("DELETE FROM tokens WHERE account = ?1 AND (?2 IS NULL OR device = ?2)")
+                .and_then(|mut statement| statement.execute(params![account.0, device]))
+                .map_err(sql)?;
+            if password_changed {
+                connection
+                    .prepare_cached("UPDATE devices SET mechanism = NULL WHERE account = ?1")
+                    .and_then(|mut statement| statement.execute([account.0]))
+                    .map_err(sql)?;
+            }
+            Ok(())
         })
     }
 }

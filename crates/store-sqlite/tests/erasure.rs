@@ -76,12 +76,14 @@ async fn furnish(store: &SqliteStore) -> AccountId {
         id: format!("{MARK} device"),
         software: Some(MARK.into()),
         name: Some(MARK.into()),
-        mechanism: MARK.into(),
+        mechanism: Some(MARK.into()),
         first_seen: 1,
         last_seen: 1,
-        tokens: vec![token],
+        tokens: Vec::new(),
     };
+    let name = device.id.clone();
     store.put_device(id, device, 10).await.unwrap();
+    store.put_token(id, &name, token, None).await.unwrap();
     id
 }
 

@@ -37,15 +37,27 @@ pub struct Device {
     pub software: Option<String>,
     /// The device's name, when it said.
     pub name: Option<String>,
-    /// The mechanism of its last log-in.
-    pub mechanism: String,
+    /// The mechanism with which it last proved the password that the account has now; `None` when it proved none since that
+    /// was set. Log-ins with tokens leave it as it is.
+    pub mechanism: Option<String>,
     /// Seconds since the Unix epoch.
     pub first_seen: u64,
     /// Seconds since the Unix epoch.
     pub last_seen: u64,
-    /// Tokens that are valid, in the order in which they were issued: the one in use, and the one issued last while it was not
-    /// used yet. Two at most.
+    /// Its tokens, in the order in which they were issued: the one in use, and the one issued last while it was not used yet.
+    /// Two at most. The time of those that were not used may be over.
     pub tokens: Vec<StoredToken>,
+}
+
+/// What loses its force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proofs<'a> {
+    /// The tokens of one device.
+    Device(&'a str),
+    /// The tokens of every device.
+    Tokens,
+    /// The tokens of every device, and what is known of those who proved the password: it is another one now.
+    Password,
 }
 
 /// Storage of devices.
@@ -54,14 +66,18 @@ pub trait Devices {
     fn devices(&self, account: AccountId) -> Pending<Vec<Device>>;
     /// One.
     fn device(&self, account: AccountId, id: &str) -> Pending<Option<Device>>;
-    /// Inserts or replaces one, with its tokens; when there would be more than `most`, of the others the one seen longest ago
-    /// goes.
+    /// Inserts one, or replaces what is known of it; `first_seen` and the tokens of one that is there stay as they are. When
+    /// there would be more than `most`, of the others the one seen longest ago goes.
     fn put_device(&self, account: AccountId, device: Device, most: usize) -> Pending<()>;
-    /// Notes that a token was used with this count: `true` when the count is higher than the one before (or both are 0), and
-    /// then every other token of the device that was issued before this one goes. `NotFound` for a token that is not there.
-    fn use_token(&self, account: AccountId, device: &str, seed: [u8; 16], count: u64) -> Pending<bool>;
+    /// Adds a token to a device. Its other tokens go, all but `beside`, the one in use. `NotFound` for a device that is not
+    /// there.
+    fn put_token(&self, account: AccountId, device: &str, token: StoredToken, beside: Option<[u8; 16]>) -> Pending<()>;
+    /// Notes that a token was used with this count, at that second: `true` when the count is higher than the one before (or
+    /// both are 0), and then every other token of the device that was issued before this one goes, and the device was seen.
+    /// `NotFound` for a token that is not there.
+    fn use_token(&self, account: AccountId, device: &str, seed: [u8; 16], count: u64, at: u64) -> Pending<bool>;
     /// Removes a device and its tokens. `NotFound` when it is not there.
     fn remove_device(&self, account: AccountId, id: &str) -> Pending<()>;
-    /// Removes the tokens of every device: the password was changed.
-    fn remove_tokens(&self, account: AccountId) -> Pending<()>;
+    /// Removes tokens.
+    fn remove_tokens(&self, account: AccountId, of: Proofs<'_>) -> Pending<()>;
 }

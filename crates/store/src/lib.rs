@@ -30,7 +30,7 @@ pub use archive::{
     ArchiveFilter, ArchiveId, ArchivePage, ArchivePosition, ArchiveRow, ArchivedMessage, Archives, Half, Mark,
     Recorded, Reference, Repeatable, Words,
 };
-pub use devices::{Device, Devices, StoredToken};
+pub use devices::{Device, Devices, Proofs, StoredToken};
 pub use error::{Error, Result};
 pub use lists::{BlockLists, PushRegistration, PushRegistrations};
 pub use offline::{Offline, OfflineId, OfflineMessage, OfflineStored};

@@ -1,7 +1,7 @@
 //! Devices and their tokens.
 
 use super::MemoryStore;
-use crate::{AccountId, Device, Devices, Error, Pending};
+use crate::{AccountId, Device, Devices, Error, Pending, Proofs, StoredToken};
 use std::cmp::Reverse;
 
 impl Devices for MemoryStore {
@@ -17,9 +17,14 @@ impl Devices for MemoryStore {
         self.read(|state| state.accounts.get(&account)?.devices.iter().find(|device| device.id == id).cloned())
     }
 
-    fn put_device(&self, account: AccountId, device: Device, most: usize) -> Pending<()> {
+    fn put_device(&self, account: AccountId, mut device: Device, most: usize) -> Pending<()> {
         self.write(|state| {
             let devices = &mut state.kept(account)?.devices;
+            device.tokens.clear();
+            if let Some(known) = devices.iter_mut().find(|other| other.id == device.id) {
+                device.first_seen = known.first_seen;
+                device.tokens = std::mem::take(&mut known.tokens);
+            }
             devices.retain(|other| other.id != device.id);
             while !devices.is_empty() && devices.len() >= most {
                 let oldest = devices.iter().enumerate().min_by_key(|(_, device)| (device.last_seen, &device.id));
@@ -31,11 +36,21 @@ impl Devices for MemoryStore {
         })
     }
 
-    fn use_token(&self, account: AccountId, device: &str, seed: [u8; 16], count: u64) -> Pending<bool> {
+    fn put_token(&self, account: AccountId, device: &str, token: StoredToken, beside: Option<[u8; 16]>) -> Pending<()> {
         self.write(|state| {
             let devices = &mut state.kept(account)?.devices;
-            let tokens = devices.iter_mut().find(|other| other.id == device).map(|device| &mut device.tokens);
-            let tokens = tokens.ok_or(Error::NotFound)?;
+            let device = devices.iter_mut().find(|other| other.id == device).ok_or(Error::NotFound)?;
+            device.tokens.retain(|other| Some(other.seed) == beside);
+            device.tokens.push(token);
+            Ok(())
+        })
+    }
+
+    fn use_token(&self, account: AccountId, device: &str, seed: [u8; 16], count: u64, at: u64) -> Pending<bool> {
+        self.write(|state| {
+            let devices = &mut state.kept(account)?.devices;
+            let device = devices.iter_mut().find(|other| other.id == device).ok_or(Error::NotFound)?;
+            let tokens = &mut device.tokens;
             let token = tokens.iter_mut().find(|token| token.seed == seed).ok_or(Error::NotFound)?;
             if count <= token.count && (count, token.count) != (0, 0) {
                 return Ok(false);
@@ -43,6 +58,7 @@ impl Devices for MemoryStore {
             token.count = count;
             let issued = token.issued;
             tokens.retain(|token| token.seed == seed || token.issued >= issued);
+            device.last_seen = at;
             Ok(true)
         })
     }
@@ -56,10 +72,16 @@ impl Devices for MemoryStore {
         })
     }
 
-    fn remove_tokens(&self, account: AccountId) -> Pending<()> {
+    fn remove_tokens(&self, account: AccountId, of: Proofs<'_>) -> Pending<()> {
         self.write(|state| {
-            if let Some(kept) = state.accounts.get_mut(&account) {
-                kept.devices.iter_mut().for_each(|device| device.tokens.clear());
+            let devices = state.accounts.get_mut(&account).map(|kept| &mut kept.devices);
+            for device in devices.into_iter().flatten() {
+                match of {
+                    Proofs::Device(id) if id != device.id => continue,
+                    Proofs::Device(_) | Proofs::Tokens => {}
+                    Proofs::Password => device.mechanism = None,
+                }
+                device.tokens.clear();
             }
             Ok(())
         })

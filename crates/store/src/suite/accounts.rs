@@ -107,7 +107,8 @@ async fn furnish(store: &dyn Store, name: &str) -> crate::AccountId {
     store.save_sessions(id, vec![session]).await.unwrap();
     store.change_blocked(id, vec![jid("paris@example.net").into()], Vec::new(), 10).await.unwrap();
     store.put_push(id, lists::registration("push.example", "node", Some("secret")), 10).await.unwrap();
-    store.put_device(id, devices::device("phone", 1, vec![devices::token(1, 1)]), 10).await.unwrap();
+    store.put_device(id, devices::device("phone", 1), 10).await.unwrap();
+    store.put_token(id, "phone", devices::token(1, 1), None).await.unwrap();
     id
 }
 
