@@ -11,6 +11,7 @@ mod logging;
 mod output;
 mod serve;
 mod server;
+mod token_key;
 
 use std::process::ExitCode;
 

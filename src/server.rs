@@ -115,6 +115,8 @@ pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
     let peers = federation::peers(&config, Arc::clone(&certificates))?;
     let federation = federation::start(&config, Arc::clone(&peers), &dialback)?;
     let router = router(&config, store, Arc::new(federation.clone()))?;
+    // The store is open, so nobody else uses the directory.
+    router.set_token_secret(crate::token_key::load(&config.data_dir, &OsRandom)?);
     let (limits, addresses) = match config.rate_limits {
         Permission::Allowed => (ClientLimits::default(), Some(AddressLimits::default())),
         Permission::Refused => (ClientLimits { bytes: None, stanzas: None, ..ClientLimits::default() }, None),

@@ -7,6 +7,7 @@
 use crate::accept::{Addresses, Place};
 use crate::bucket::{Bucket, Rate, Spent};
 use crate::certificates::Certificates;
+use crate::device;
 use crate::link::{Closing, Link, LinkLimits, Received};
 use crate::tls::{self, Choice, Facing};
 use futures_util::FutureExt;
@@ -16,14 +17,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain, FullJid};
 use stonechat_router::{
-    Attention, BindError, ClientSession, Ending, NotResumed, Outbox, RESUMPTION, Resumable, Router, SessionFacts, Turn,
+    Attention, BindError, ClientSession, Ending, LoginStart, NotResumed, Outbox, RESUMPTION, Resumable, Router,
+    SessionFacts, Turn,
 };
-use stonechat_sasl::{DecoySecret, Lookup, TokenLookup, Verdict};
+use stonechat_sasl::{DecoySecret, Lookup, Verdict};
 use stonechat_stanza::{ContentNamespace, StanzaCondition, StreamCondition, StreamError};
 use stonechat_store::AccountState;
 use stonechat_stream::c2s::{
-    Bind2Request, Bound2, C2s, Carbons, ClientState, Command, Config, Enabled, Event, Failed, Granted, Limits,
-    ResumeRequest, Resumed, Resumption, Transport,
+    Bind2Request, Bound2, C2s, Carbons, ClientState, Command, Config, Enabled, Event, Failed, Limits, ResumeRequest,
+    Resumed, Resumption, Transport,
 };
 use stonechat_stream::{Closed, TlsFacts, Token};
 use tokio::net::TcpStream;
@@ -134,7 +136,7 @@ impl ClientFront {
                 features: Arc::new(FeaturesOf(router.clone())),
                 random: Arc::new(RandomOf(router.clone())),
                 decoy: decoy.clone(),
-                tokens: None,
+                tokens: Some(router.token_secret().clone()),
                 transport,
                 limits: stream,
             })
@@ -182,6 +184,7 @@ pub async fn serve_client(front: Arc<ClientFront>, socket: TcpStream, peer: Sock
     let driver = Driver {
         bytes: front.limits.bytes.map(|rate| Bucket::full(rate, now)),
         stanzas: front.limits.stanzas.map(|rate| Bucket::full(rate, now)),
+        login: front.router.login_start(),
         front,
         link,
         machine,
@@ -228,6 +231,8 @@ struct Driver {
     device: Option<String>,
     /// The session that it wanted back in vain.
     instead_of: Option<String>,
+    /// When the last log-in began.
+    login: LoginStart,
     /// Stanzas that the client wants acknowledged (XEP-0198 §4).
     owed: Option<u32>,
     /// How the stream ends, if it ended now.
@@ -400,6 +405,7 @@ impl Driver {
             }
             Event::StartTls(domain) => return Box::pin(self.on_start_tls(&domain)).await,
             Event::Lookup(token, account) => {
+                self.login = self.front.router.login_start();
                 let lookup = Box::pin(self.look_up(&account)).await;
                 self.machine.command(Instant::now(), Command::Credentials(token, lookup));
             }
@@ -417,14 +423,24 @@ impl Driver {
             Event::AuthenticationFailed(failed) => self.on_failed(&failed, now),
             Event::Authenticated(account) => self.account = Some(account),
             Event::Authorized(token, authorized) => {
+                let admitted = Box::pin(device::admit(&self.front.router, self.login, &authorized)).await;
                 self.account = Some(authorized.account);
                 self.device = authorized.device.map(|device| device.id);
-                self.machine.command(now, Command::Granted(token, Granted::default()));
+                let command = match admitted {
+                    Ok(granted) => Command::Granted(token, granted),
+                    Err(failure) => Command::Denied(token, failure),
+                };
+                self.machine.command(Instant::now(), command);
             }
-            Event::LookupTokens(token, _) => {
-                self.machine.command(now, Command::Tokens(token, TokenLookup::Unknown));
+            Event::LookupTokens(token, of) => {
+                self.login = self.front.router.login_start();
+                let lookup = Box::pin(device::candidates(&self.front.router, &of)).await;
+                self.machine.command(Instant::now(), Command::Tokens(token, lookup));
             }
-            Event::Upgraded(token, ..) => self.machine.command(now, Command::Upgraded(token)),
+            Event::Upgraded(token, account, hash, keys) => {
+                Box::pin(device::add_keys(&self.front.router, self.login, &account, hash, keys)).await;
+                self.machine.command(Instant::now(), Command::Upgraded(token));
+            }
             Event::Bind(token, account, resource) => {
                 let bound = Box::pin(self.bind(&account, resource.as_deref())).await;
                 let command = match bound {
@@ -498,7 +514,12 @@ impl Driver {
     }
 
     fn facts(&self) -> SessionFacts {
-        SessionFacts { connection: self.describe(), device: self.device.clone(), instead_of: self.instead_of.clone() }
+        SessionFacts {
+            connection: self.describe(),
+            device: self.device.clone(),
+            instead_of: self.instead_of.clone(),
+            login: Some(self.login),
+        }
     }
 
     /// XEP-0198 §3: from here on both directions are counted. Nothing that is counted overtakes the answer: the link is

@@ -10,6 +10,7 @@ mod accept;
 mod bucket;
 mod certificates;
 mod client;
+mod device;
 mod link;
 mod listener;
 mod pace;

@@ -1,6 +1,9 @@
 //! What an extension may reach.
 
-use crate::{AccountError, ArchivePreferences, BlockChange, Commits, Registry, Router, SessionId, Settings, Turn};
+use crate::{
+    AccountError, ArchivePreferences, BlockChange, Commits, DeviceRevoked, DeviceView, Registry, Router, SessionId,
+    SessionView, Settings, Turn,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use stonechat_im::plan::Carbons;
@@ -92,6 +95,18 @@ impl Context {
     /// Replaces the keys of an account.
     pub async fn set_credentials(&self, jid: &BareJid, credentials: Credentials) -> Result<(), AccountError> {
         self.router.set_credentials(jid, credentials).await
+    }
+    /// The devices of an account. The caller has checked that the asker is its owner.
+    pub async fn devices(&self, jid: &BareJid) -> Result<Vec<DeviceView>, AccountError> {
+        self.router.devices(jid).await
+    }
+    /// Revokes a device: its tokens go, its sessions end. `None` when there is no such device.
+    pub async fn revoke_device(&self, jid: &BareJid, device: &str) -> Result<Option<DeviceRevoked>, AccountError> {
+        self.router.revoke_device(jid, device).await
+    }
+    /// The bound sessions of an account. The caller has checked that the asker is its owner.
+    pub fn sessions(&self, jid: &BareJid) -> Vec<SessionView> {
+        self.router.sessions_of(jid)
     }
     /// Deletes an account: contacts are told, sessions end, everything it kept goes.
     pub async fn delete_account(&self, jid: &BareJid) -> Result<(), AccountError> {

@@ -44,6 +44,13 @@ impl Router {
         views
     }
 
+    /// The bound sessions of an account, in order of address.
+    pub fn sessions_of(&self, jid: &BareJid) -> Vec<SessionView> {
+        let mut views = self.inner.shards.find(jid).map_or_else(Vec::new, |cell| cell.views());
+        views.sort_by(|a, b| a.jid.cmp(&b.jid));
+        views
+    }
+
     /// Ends one session with a stream error. `false` when there is none of that address.
     pub fn kill_session(&self, jid: &FullJid, condition: StreamCondition) -> Killed {
         let Some(cell) = self.inner.shards.find(&jid.to_bare()) else { return Killed::NotFound };

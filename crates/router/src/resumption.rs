@@ -12,6 +12,7 @@
 use crate::account::{Cell, LeftBehind, Session};
 use crate::effects::Effects;
 use crate::outflow::{Acknowledged, Archived, Attention, Facts, Item, Outflow, Shared, Spooled};
+use crate::revocations::Revoked;
 use crate::session::Inbound;
 use crate::{ClientSession, Commits, Delivery, Outbox, Router, SessionFacts, SessionId, Turn};
 use serde::{Deserialize, Serialize};
@@ -162,17 +163,24 @@ impl Router {
                 loaded.id
             });
             let Some(session) = state.session(id) else { return Err(NotResumed::Unknown(Some(received))) };
-            match (session.out.acknowledge(handled, &mut turn), account) {
-                (Acknowledged::TooMuch(sent), _) => Err(sent),
-                (acknowledged, account) => {
-                    if let (Acknowledged::Spooled(id, number), Some(account)) = (acknowledged, account) {
-                        self.forget_spooled(account, id, number);
+            let revoked = |start| self.revoked_since(start, &cell.jid, facts.device.as_deref()) == Revoked::Yes;
+            // Whoever revokes or kills notes it first and looks at the session then: either we see it here, or our
+            // connection is ended with the session.
+            if session.out.resumable() != Some(previous) || facts.login.is_some_and(revoked) {
+                Err(NotResumed::Unknown(None))
+            } else {
+                match (session.out.acknowledge(handled, &mut turn), account) {
+                    (Acknowledged::TooMuch(sent), _) => Err(NotResumed::TooMuch { handled, sent }),
+                    (acknowledged, account) => {
+                        if let (Acknowledged::Spooled(id, number), Some(account)) = (acknowledged, account) {
+                            self.forget_spooled(account, id, number);
+                        }
+                        session.left_behind = None;
+                        session.facts = facts;
+                        let jid = session.jid.clone();
+                        session.out.attach(outbox, &mut turn);
+                        Ok(jid)
                     }
-                    session.left_behind = None;
-                    session.facts = facts;
-                    let jid = session.jid.clone();
-                    session.out.attach(outbox, &mut turn);
-                    Ok(jid)
                 }
             }
         };
@@ -189,14 +197,15 @@ impl Router {
                 };
                 Ok((session, received))
             }
-            Err(sent) => {
-                // It stays, for a client that counts right.
+            Err(refusal) => {
+                // It stays, for a client that counts right or may log in.
                 let at = self.inner.clock.monotonic().saturating_duration_since(self.inner.started);
                 if let Some(session) = cell.lock().session(id) {
                     session.left_behind = Some(LeftBehind { received, commits, at });
                 }
                 self.expire_later(&cell, id, at, RESUMPTION);
-                Err(NotResumed::TooMuch { handled, sent })
+                self.end_abandoned(&cell);
+                Err(refusal)
             }
         }
     }
@@ -535,7 +544,7 @@ fn restored(cell: &Cell, saved: &SavedSession, id: SessionId, at: Duration) -> O
         id,
         jid,
         out,
-        facts: SessionFacts { connection: state.connection, device: state.device, instead_of: None },
+        facts: SessionFacts { connection: state.connection, device: state.device, instead_of: None, login: None },
         since: state.since,
         carbons: if state.carbons { Carbons::Enabled } else { Carbons::Disabled },
         inherits: None,

@@ -3,6 +3,7 @@
 use crate::account::{Cell, Shards};
 use crate::committer::Committer;
 use crate::push::Notifications;
+use crate::revocations::Revocations;
 use crate::{
     AccountError, AccountPresence, Clock, Commits, Context, Hosts, Random, Registry, Remote, Settings, SystemClock,
     Turn,
@@ -10,12 +11,12 @@ use crate::{
 use arc_swap::ArcSwap;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain, FullJid, Jid};
-use stonechat_sasl::{Credentials, Password};
+use stonechat_sasl::{Credentials, Password, TokenSecret};
 use stonechat_stanza::Stanza;
-use stonechat_store::{AccountId, AccountState, NewAccount, Store};
+use stonechat_store::{AccountId, AccountState, NewAccount, Proofs, Store};
 use tokio::sync::{Semaphore, oneshot};
 
 /// How many password derivations may wait for the blocking pool before new ones are refused.
@@ -58,6 +59,10 @@ pub(crate) struct Inner {
     pub(crate) notifications: Notifications,
     /// Accounts whose sessions were saved and not taken out yet.
     pub(crate) saved: Mutex<HashSet<BareJid>>,
+    pub(crate) revocations: Revocations,
+    pub(crate) tokens: OnceLock<TokenSecret>,
+    /// Held while an account's keys are read, changed and written.
+    pub(crate) passwords: tokio::sync::Mutex<()>,
     hashing_waiting: Semaphore,
     hashing: Semaphore,
     pub(crate) started: Instant,
@@ -105,6 +110,9 @@ impl Router {
                 committer: Committer::default(),
                 notifications: Notifications::default(),
                 saved: Mutex::new(HashSet::new()),
+                revocations: Revocations::default(),
+                tokens: OnceLock::new(),
+                passwords: tokio::sync::Mutex::new(()),
                 hashing_waiting: Semaphore::new(HASHING_QUEUE),
                 hashing: Semaphore::new(cores),
                 started,
@@ -235,10 +243,12 @@ impl Router {
         Ok(id)
     }
 
-    /// Replaces the keys of an account.
+    /// Replaces the keys of an account: its password is another one. Sessions go on; tokens of devices are good no more.
     pub async fn set_credentials(&self, jid: &BareJid, credentials: Credentials) -> Result<(), AccountError> {
+        let _alone = self.inner.passwords.lock().await;
         let account = self.inner.store.account(jid).await?.ok_or(AccountError::NotFound)?;
-        Ok(self.inner.store.set_credentials(account.id, credentials).await?)
+        self.inner.store.set_credentials(account.id, credentials).await?;
+        self.revoke_tokens(jid, account.id, Proofs::Password).await
     }
 
     /// Locks or unlocks an account; locking ends its sessions.
@@ -246,6 +256,7 @@ impl Router {
         let account = self.inner.store.account(jid).await?.ok_or(AccountError::NotFound)?;
         self.inner.store.set_account_state(account.id, state).await?;
         if state == AccountState::Locked {
+            self.revoke_tokens(jid, account.id, Proofs::Tokens).await?;
             self.end_sessions(jid, stonechat_stanza::StreamCondition::NotAuthorized);
         }
         self.inner.shards.forget_idle(jid);

@@ -2,7 +2,8 @@
 
 use crate::account::Cell;
 use crate::outflow::{Acknowledged, Attention};
-use crate::{BindError, Outbox, Router, Turn};
+use crate::revocations::Revoked;
+use crate::{BindError, LoginStart, Outbox, Router, Turn};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,6 +27,8 @@ pub struct SessionFacts {
     /// The session that the client wanted back on this stream and that is gone (XEP-0198 §5): what the store still holds for
     /// it is this client's.
     pub instead_of: Option<String>,
+    /// When its log-in began ([`Router::login_start`]): what was revoked since then does not hold for it.
+    pub login: Option<LoginStart>,
 }
 
 /// How many commits one stream may have outstanding before its reading stops.
@@ -206,10 +209,11 @@ impl Router {
         let entrance = self.enter().await;
         let cell = self.loaded(account).await.ok_or(BindError::NotAllowed)?;
         let id = SessionId(self.inner.next_session.fetch_add(1, Ordering::Relaxed));
+        let (login, device) = (facts.login, facts.device.clone());
         if let Some(replaced) = cell.bind(self, id, &jid, &outbox, facts)? {
             self.left(&cell, replaced, &mut Turn::new());
         }
-        Ok(ClientSession {
+        let session = ClientSession {
             router: self.clone(),
             cell,
             id,
@@ -217,7 +221,12 @@ impl Router {
             commits: Commits::new(),
             counting: Inbound::NotCounting,
             entrance: Some(entrance),
-        })
+        };
+        // Whoever revokes notes it first and ends the sessions that are there then: after this look, ours is one of them.
+        match login.map(|start| self.revoked_since(start, account, device.as_deref())) {
+            Some(Revoked::Yes) => Err(BindError::NotAllowed),
+            Some(Revoked::No) | None => Ok(session),
+        }
     }
 }
 
