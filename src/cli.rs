@@ -158,6 +158,23 @@ enum User {
         /// Its address.
         jid: String,
     },
+    /// List the devices of an account.
+    Devices {
+        /// Its address.
+        jid: String,
+    },
+    /// Take a device's token away and end its sessions. With the password it can come back.
+    #[command(group = clap::ArgGroup::new("which").required(true))]
+    Revoke {
+        /// The account's address.
+        jid: String,
+        /// The device's id, as `user devices` shows it.
+        #[arg(group = "which")]
+        device: Option<String>,
+        /// All devices; every session of the account ends.
+        #[arg(long, group = "which")]
+        all: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -254,6 +271,10 @@ pub(crate) fn run(invocation: Invocation) -> Result<(), Failure> {
             User::Lock { jid } => admin(AdminCommand::UserLock { jid }),
             User::Unlock { jid } => admin(AdminCommand::UserUnlock { jid }),
             User::Delete { jid } => admin(AdminCommand::UserDelete { jid }),
+            User::Devices { jid } => admin(AdminCommand::UserDevices { jid }),
+            // The command line has one of the two.
+            User::Revoke { jid, device: Some(device), .. } => admin(AdminCommand::UserRevoke { jid, device }),
+            User::Revoke { jid, device: None, .. } => admin(AdminCommand::UserRevokeAll { jid }),
         },
         Command::Session(session) => match session {
             Session::List { account } => admin(AdminCommand::SessionList { account }),
@@ -302,6 +323,14 @@ mod tests {
     #[test]
     fn the_definition_of_the_command_line_holds_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_revoked_is_said() {
+        assert!(Cli::try_parse_from(["stonechat", "user", "revoke", "a@b"]).is_err());
+        assert!(Cli::try_parse_from(["stonechat", "user", "revoke", "a@b", "phone", "--all"]).is_err());
+        assert!(Cli::try_parse_from(["stonechat", "user", "revoke", "a@b", "phone"]).is_ok());
+        assert!(Cli::try_parse_from(["stonechat", "user", "revoke", "a@b", "--all"]).is_ok());
     }
 
     #[test]

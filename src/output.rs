@@ -120,9 +120,10 @@ fn label(key: &str) -> String {
 /// Times are shown as dates; everything else as it is.
 fn cell_of(key: &str, value: &Value) -> String {
     match (key, value.as_u64()) {
-        ("created" | "since" | "last_activity" | "not_after", Some(seconds)) => {
-            stonechat_router::time::utc(seconds.saturating_mul(1000)).replace(".000Z", "Z")
-        }
+        (
+            "created" | "since" | "last_activity" | "not_after" | "first_seen" | "last_seen" | "token_expires",
+            Some(seconds),
+        ) => stonechat_router::time::utc(seconds.saturating_mul(1000)).replace(".000Z", "Z"),
         ("uptime", Some(seconds)) => {
             format!(
                 "{}d {:02}:{:02}:{:02}",

@@ -1,9 +1,11 @@
 //! What the commands do.
 
+mod device;
 mod server;
 mod session;
 mod user;
 
+pub use device::DeviceRow;
 pub use server::{CertificateView, LinkView, PingAnswer, Reloaded, StatusView};
 pub use session::SessionRow;
 pub use user::UserRow;
@@ -70,6 +72,9 @@ pub async fn dispatch(admin: &Admin, command: Command) -> Result<serde_json::Val
         Command::UserLock { jid } => value(user::lock(admin, &jid).await?),
         Command::UserUnlock { jid } => value(user::unlock(admin, &jid).await?),
         Command::UserDelete { jid } => value(user::delete(admin, &jid).await?),
+        Command::UserDevices { jid } => value(device::list(admin, &jid).await?),
+        Command::UserRevoke { jid, device } => value(device::revoke(admin, &jid, &device).await?),
+        Command::UserRevokeAll { jid } => value(device::revoke_all(admin, &jid).await?),
         Command::SessionList { account } => value(session::list(admin, account.as_deref())?),
         Command::SessionShow { jid } => value(session::show(admin, &jid)?),
         Command::SessionKill { jid } => value(session::kill(admin, &jid)?),

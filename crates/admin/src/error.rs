@@ -71,6 +71,7 @@ codes! {
     UserExists = "USR-002", Conflict, "There is an account of that address, or the name was deleted not long ago and is kept back so that nobody inherits what was sent to it.";
     DomainNotServed = "USR-003", Refused, "The domain is not in `domains` of the configuration.";
     BadPassword = "USR-004", Usage, "The password is empty, too long, or has characters that passwords cannot have (RFC 8265).";
+    NoSuchDevice = "USR-005", NotFound, "The account has no device of that id, and no session of one. `stonechat user devices JID` shows those there are.";
     NoSuchSession = "SES-001", NotFound, "No session is bound to that address. `stonechat session list` shows those there are.";
     NoSuchLink = "S2S-001", NotFound, "Nothing is known of that domain: no stream to it and no attempt. `stonechat s2s ping DOMAIN` makes one.";
     PingFailed = "S2S-002", Failed, "The other server did not answer. `stonechat s2s explain DOMAIN` tells what was tried and what happened.";

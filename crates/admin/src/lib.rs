@@ -12,8 +12,8 @@ mod protocol;
 mod socket;
 
 pub use commands::{
-    Admin, CertificateView, CertificatesControl, Federation, Lifecycle, LinkView, PingAnswer, Reloaded, SessionRow,
-    StatusView, UserRow, dispatch,
+    Admin, CertificateView, CertificatesControl, DeviceRow, Federation, Lifecycle, LinkView, PingAnswer, Reloaded,
+    SessionRow, StatusView, UserRow, dispatch,
 };
 pub use error::{AdminError, CODES, ErrorCode, Exit, explain};
 pub use protocol::{Command, Reply, Secret};

@@ -38,6 +38,9 @@ pub enum Command {
     UserLock { jid: String },
     UserUnlock { jid: String },
     UserDelete { jid: String },
+    UserDevices { jid: String },
+    UserRevoke { jid: String, device: String },
+    UserRevokeAll { jid: String },
     SessionList { account: Option<String> },
     SessionShow { jid: String },
     SessionKill { jid: String },
@@ -64,6 +67,9 @@ impl Command {
                 | Command::UserLock { .. }
                 | Command::UserUnlock { .. }
                 | Command::UserDelete { .. }
+                | Command::UserDevices { .. }
+                | Command::UserRevoke { .. }
+                | Command::UserRevokeAll { .. }
         )
     }
 }

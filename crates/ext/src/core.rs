@@ -44,6 +44,14 @@ const INFOS: &[Info] = &[
     },
     Info { xep: 474, name: "SASL SCRAM Downgrade Protection", version: "0.5.0", note: "" },
     Info { xep: 478, name: "Stream Limits Advertisement", version: "0.2.0", note: "" },
+    Info { xep: 480, name: "SASL Upgrade Tasks", version: "0.2.0", note: "to SCRAM-SHA-256 and SCRAM-SHA-512" },
+    Info {
+        xep: 484,
+        name: "Fast Authentication Streamlining Tokens",
+        version: "0.2.0",
+        note: "HT-SHA-256 with tls-exporter, tls-server-end-point or no binding; without early data",
+    },
+    Info { xep: 515, name: "TLS Channel-Binding Downgrade Protection", version: "0.1.0", note: "" },
     Info { xep: 495, name: "Happy Eyeballs", version: "0.1.0", note: "to other servers" },
 ];
 

@@ -22,6 +22,7 @@ mod xep_0202;
 mod xep_0280;
 mod xep_0313;
 mod xep_0357;
+mod xep_0494;
 
 use stonechat_router::Registrar;
 
@@ -42,4 +43,5 @@ pub fn install_all(registrar: &mut Registrar) {
     registrar.install(xep_0280::Carbons);
     registrar.install(xep_0313::Archive);
     registrar.install(xep_0357::Push);
+    registrar.install(xep_0494::ClientAccess);
 }

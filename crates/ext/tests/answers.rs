@@ -38,6 +38,8 @@ const TO_ACCOUNTS: &[(&str, &str)] = &[
     ("get", "<query xmlns='jabber:iq:roster'/>"),
     ("set", "<query xmlns='jabber:iq:roster'><item jid='x@y.example'/></query>"),
     ("get", "<query xmlns='jabber:iq:version'/>"),
+    ("get", "<list xmlns='urn:xmpp:cam:0'/>"),
+    ("set", "<revoke xmlns='urn:xmpp:cam:0' id='device-x'/>"),
     ("get", "<query xmlns='urn:nobody:answers'/>"),
     ("set", "<query xmlns='urn:nobody:answers'/>"),
 ];

@@ -87,5 +87,6 @@ pub const PUSH_SUMMARY: &str = "urn:xmpp:push:summary";
 pub const BLOCKING: &str = "urn:xmpp:blocking";
 pub const BLOCKING_ERRORS: &str = "urn:xmpp:blocking:errors";
 pub const RSM: &str = "http://jabber.org/protocol/rsm";
+pub const CLIENT_ACCESS: &str = "urn:xmpp:cam:0";
 pub const REPORTING: &str = "urn:xmpp:reporting:1";
 pub const XML: &str = "http://www.w3.org/XML/1998/namespace";

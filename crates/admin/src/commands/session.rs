@@ -3,7 +3,7 @@
 use super::{Admin, account, session_address};
 use crate::{AdminError, ErrorCode};
 use serde::Serialize;
-use stonechat_router::{Killed, SessionView};
+use stonechat_router::{Killed, SessionStanding, SessionView};
 use stonechat_stanza::StreamCondition;
 
 /// One bound session.
@@ -19,8 +19,12 @@ pub struct SessionRow {
     pub connection: String,
     /// Priority of its presence; absent while it is not available.
     pub priority: Option<i8>,
-    /// Bytes queued for it.
+    /// Bytes queued for it, or sent and not acknowledged.
     pub queued_bytes: usize,
+    /// `connected`, or `waiting` to be resumed.
+    pub state: &'static str,
+    /// The id of its device, when it told one.
+    pub device: Option<String>,
 }
 
 /// The session that was ended.
@@ -37,6 +41,11 @@ fn row(view: SessionView) -> SessionRow {
         connection: view.connection,
         priority: view.priority,
         queued_bytes: view.queued_bytes,
+        state: match view.state {
+            SessionStanding::Connected => "connected",
+            SessionStanding::Waiting => "waiting",
+        },
+        device: view.device,
     }
 }
 

@@ -74,7 +74,7 @@ async fn credentials(admin: &Admin, password: &Secret) -> Result<Credentials, Ad
         .ok_or_else(|| AdminError::new(ErrorCode::StoreFailed, "the server is too busy hashing passwords; try again"))
 }
 
-fn refused(jid: &BareJid, error: AccountError) -> AdminError {
+pub(super) fn refused(jid: &BareJid, error: AccountError) -> AdminError {
     match error {
         AccountError::NotFound => AdminError::new(ErrorCode::NoSuchUser, format!("there is no account {jid}")),
         AccountError::Conflict => AdminError::new(ErrorCode::UserExists, format!("{jid}: {error}")),
