@@ -541,6 +541,7 @@ impl Driver {
         let archive = router.archive_bounds(&request.account).await;
         let mut enabled = None;
         if let Some(session) = &mut self.session {
+            session.reads_history();
             if request.carbons == Carbons::On {
                 session.enable_carbons();
             }

@@ -169,6 +169,8 @@ pub(crate) struct Session {
     pub(crate) facts: SessionFacts,
     pub(crate) since: Duration,
     pub(crate) carbons: Carbons,
+    /// Whether its client reads kept messages in the archive.
+    pub(crate) history: History,
     /// The session that it takes the place of, while the store holds messages for that one.
     pub(crate) inherits: Option<SmId>,
     /// What its connection left behind, while it waits to be resumed (XEP-0198).
@@ -181,6 +183,15 @@ pub(crate) struct Session {
     /// It has asked for the block list and so gets pushes (XEP-0191 §3.3).
     pub(crate) told_of_blocks: bool,
     pub(crate) directed: DirectedPresence,
+}
+
+/// How a session gets what was kept while its account was away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum History {
+    /// It is sent all of it.
+    Sent,
+    /// It reads the archive, and is sent what is not there (XEP-0386 §3.2).
+    Read,
 }
 
 /// The incoming half of a stream that was lost, for the one that resumes it.
@@ -278,6 +289,7 @@ impl Cell {
             out: Outflow::new(Arc::clone(outbox)),
             facts,
             carbons: Carbons::Disabled,
+            history: History::Sent,
             inherits,
             left_behind: None,
             since: router.inner.clock.unix(),

@@ -5,7 +5,7 @@
 //! interrupted delivery is repeated and never lost; to a client that counts it is not even repeated, because the store knows
 //! as which stanza of which session each message was sent before it is sent.
 
-use crate::account::{Cell, State};
+use crate::account::{Cell, History, State};
 use crate::outflow::{Archived, Facts, Item, Shared, Spooled};
 use crate::resumption::delayed;
 use crate::{Pushed, Router, SessionId, Turn};
@@ -85,7 +85,18 @@ impl Router {
                 batch = self.inner.store.offline(account, None, BATCH).await?;
                 continue;
             }
-            let given = self.give(cell, id, account, &batch).await?;
+            let history = cell.lock().session(id).map_or(History::Sent, |session| session.history);
+            let mut given = Going::On;
+            for run in batch.chunk_by(|one, next| one.archive.is_some() == next.archive.is_some()) {
+                let archived = run.first().is_some_and(|message| message.archive.is_some());
+                match (history, archived, run.last()) {
+                    (History::Read, true, Some(last)) => self.inner.store.remove_offline(account, last.id).await?,
+                    _ => given = self.give(cell, id, account, run).await?,
+                }
+                if let Going::Over = given {
+                    break;
+                }
+            }
             let Going::On = given else { break };
             let last = batch.last().map(|message| message.id);
             batch = self.inner.store.offline(account, last, BATCH).await?;

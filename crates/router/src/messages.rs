@@ -22,7 +22,7 @@ use stonechat_im::plan::{
     plan_sent,
 };
 use stonechat_jid::Jid;
-use stonechat_stanza::{MessageType, Stanza, StanzaCondition, StanzaError, StanzaType, ns};
+use stonechat_stanza::{Keep, MessageType, Stanza, StanzaCondition, StanzaError, StanzaType, ns};
 use stonechat_store::{AccountId, ArchiveRow, Half, Holder, Mark, Others, OutgoingRow, SmId, SpoolRow};
 use stonechat_xml::Element;
 use tokio::sync::oneshot;
@@ -283,6 +283,14 @@ impl Router {
         let now = self.millis();
         let mut half = Half { at: now, ..Half::default() };
         let mut shown = stanza.clone();
+        if shown.has_child("private", ns::CARBONS) {
+            // XEP-0280 §9: it is meant for the server, and has done its work.
+            shown = shown.without_children(
+                |_, child| {
+                    if child.is("private", ns::CARBONS) { Keep::Removed } else { Keep::Kept }
+                },
+            );
+        }
         if archive == Archive::Stored
             && let (Some(from), Some(loaded)) = (stanza.from(), state.loaded_mut())
         {

@@ -9,7 +9,7 @@
 //!
 //! Deliberately absent: when to resume (the client says so), and the wire (crates/stream).
 
-use crate::account::{Cell, LeftBehind, Session};
+use crate::account::{Cell, History, LeftBehind, Session};
 use crate::effects::Effects;
 use crate::outflow::{Acknowledged, Archived, Attention, Facts, Item, Outflow, Shared, Spooled};
 use crate::revocations::Revoked;
@@ -547,6 +547,7 @@ fn restored(cell: &Cell, saved: &SavedSession, id: SessionId, at: Duration) -> O
         facts: SessionFacts { connection: state.connection, device: state.device, instead_of: None, login: None },
         since: state.since,
         carbons: if state.carbons { Carbons::Enabled } else { Carbons::Disabled },
+        history: History::Sent,
         inherits: None,
         left_behind: Some(LeftBehind { received: state.received, commits: Commits::new(), at }),
         presence: state.presence.and_then(|xml| Stanza::parse(xml.as_bytes()).ok()),

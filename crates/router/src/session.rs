@@ -1,6 +1,6 @@
 //! A bound session from its connection's point of view.
 
-use crate::account::Cell;
+use crate::account::{Cell, History};
 use crate::outflow::{Acknowledged, Attention};
 use crate::revocations::Revoked;
 use crate::{BindError, LoginStart, Outbox, Router, Turn};
@@ -395,6 +395,13 @@ impl ClientSession {
     pub fn enable_carbons(&mut self) {
         if let Some(session) = self.cell.lock().session(self.id) {
             session.carbons = Carbons::Enabled;
+        }
+    }
+
+    /// The client reads in the archive what was kept while its account was away (XEP-0386 §3.2).
+    pub fn reads_history(&mut self) {
+        if let Some(session) = self.cell.lock().session(self.id) {
+            session.history = History::Read;
         }
     }
 
