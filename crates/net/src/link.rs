@@ -122,6 +122,10 @@ impl Link {
 
     /// Resolves when there may be something to read.
     pub(crate) async fn readable(&self) -> io::Result<()> {
+        // Plaintext that came with the last flight of the handshake waits for no socket.
+        if matches!(&self.lock().session, Session::Tls(tls) if tls.has_early()) {
+            return Ok(());
+        }
         self.socket.readable().await
     }
 

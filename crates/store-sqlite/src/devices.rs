@@ -83,9 +83,11 @@ fn put_token(
     connection
         .prepare_cached(
             "INSERT INTO tokens (account, device, seed, mechanism, issued, expires, count) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+             VALUES (?1, ?2, ?3, ?4, max(?5, coalesce((SELECT max(issued) + 1 FROM tokens WHERE account = ?1 AND device = ?2), 0)), \
+             ?6, ?7)",
         )
         .and_then(|mut statement| {
+            // Later than the one beside it, even within one second: their order says which is the newer one.
             statement.execute(params![
                 account.0,
                 device,

@@ -41,7 +41,10 @@ impl Devices for MemoryStore {
             let devices = &mut state.kept(account)?.devices;
             let device = devices.iter_mut().find(|other| other.id == device).ok_or(Error::NotFound)?;
             device.tokens.retain(|other| Some(other.seed) == beside);
-            device.tokens.push(token);
+            // Later than the one beside it, even within one second: their order says which is the newer one.
+            let after = device.tokens.iter().map(|other| other.issued.saturating_add(1)).max().unwrap_or(0);
+            let issued = token.issued.max(after);
+            device.tokens.push(StoredToken { issued, ..token });
             Ok(())
         })
     }
