@@ -63,6 +63,10 @@ class Stonechat(Server):
             yield f"resolver = {text(f'{RESOLVER}:53')}"
         yield "[registration]"
         yield f"mode = {text('open' if settings.open_registration else 'closed')}"
+        if settings.open_registration:
+            # A suite registers an account for each of its clients, faster than one address may.
+            yield "[limits]"
+            yield "enabled = false"
 
     def configure(self):
         self.configuration.write_text("\n".join(self._lines()) + "\n")
