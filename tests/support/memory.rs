@@ -140,14 +140,11 @@ pub struct Client {
     tray: Tray,
 }
 
-impl Peer for Client {
-    type Server = Server;
-
-    async fn connect(server: &Server, name: &str, resource: &str, counting: Counting) -> Client {
+impl Client {
+    async fn bind(server: &Server, name: &str, resource: &str, counting: Counting, facts: SessionFacts) -> Client {
         let inbox = Arc::new(Inbox::default());
         let account = BareJid::parse(&format!("{name}@localhost")).unwrap();
-        let mut session =
-            server.router.bind(&account, Some(resource), inbox.clone(), SessionFacts::default()).await.expect("bound");
+        let mut session = server.router.bind(&account, Some(resource), inbox.clone(), facts).await.expect("bound");
         let id = match counting {
             Counting::Yes => Some(session.enable_counting(Resumable::Yes).expect("it may be resumed")),
             Counting::No => None,
@@ -155,7 +152,19 @@ impl Peer for Client {
         let (name, resource) = (name.to_owned(), resource.to_owned());
         Client { session, inbox, name, resource, id, tray: Tray::default() }
     }
+}
 
+impl Peer for Client {
+    type Server = Server;
+
+    async fn connect(server: &Server, name: &str, resource: &str, counting: Counting) -> Client {
+        Client::bind(server, name, resource, counting, SessionFacts::default()).await
+    }
+
+    async fn connect_instead(server: &Server, trace: &Trace) -> Client {
+        let facts = SessionFacts { instead_of: Some(trace.session.clone()), ..SessionFacts::default() };
+        Client::bind(server, &trace.name, &trace.resource, Counting::Yes, facts).await
+    }
     async fn resume(server: &Server, trace: Trace) -> Result<Client, Trace> {
         let inbox = Arc::new(Inbox::default());
         let account = BareJid::parse(&format!("{}@localhost", trace.name)).unwrap();

@@ -68,6 +68,10 @@ pub trait Peer: Sized {
     async fn connect(server: &Self::Server, name: &str, resource: &str, counting: Counting) -> Self;
     /// Resumes; when it cannot, what it knows is given back.
     async fn resume(server: &Self::Server, trace: Trace) -> Result<Self, Trace>;
+    /// Binds anew and counts, after it could not resume.
+    async fn connect_instead(server: &Self::Server, trace: &Trace) -> Self {
+        Self::connect(server, &trace.name, &trace.resource, Counting::Yes).await
+    }
     async fn send(&mut self, element: &Element);
     /// What has come.
     fn tray(&mut self) -> &mut Tray;

@@ -227,7 +227,7 @@ impl<P: Peer> Stage<P> {
             Step::CannotResume => {
                 let trace = self.trace(place, who);
                 let Err(trace) = P::resume(&self.server, trace).await else { panic!("{place} resumed") };
-                let peer = P::connect(&self.server, &trace.name, &trace.resource, Counting::Yes).await;
+                let peer = P::connect_instead(&self.server, &trace).await;
                 self.peers.insert(who.to_owned(), peer);
             }
             Step::Sends(element) => {

@@ -267,8 +267,11 @@ impl Driver {
     async fn run(mut self) {
         while self.settle().await == Going::On && self.wait().await == Going::On {}
         self.link.shut();
-        if let Some(session) = self.session.take() {
-            session.end(self.ending, &mut Turn::new());
+        match (self.session.take(), self.instead_of.take(), &self.account) {
+            (Some(session), ..) => session.end(self.ending, &mut Turn::new()),
+            // It bound nothing in the place of the session that is gone: what that one had not is anybody's.
+            (None, Some(gone), Some(account)) => self.front.router.give_up(account, &gone).await,
+            _ => {}
         }
         Box::pin(self.link.linger()).await;
     }

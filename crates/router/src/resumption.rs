@@ -238,6 +238,15 @@ impl Router {
         }))
     }
 
+    /// A client wanted a session back that is gone, and then bound none in its place: what the store holds for it is for
+    /// whoever comes first.
+    pub async fn give_up(&self, account: &BareJid, gone: &str) {
+        let (Some(id), Some(account)) = (SmId::parse(gone), self.account_id(account).await) else { return };
+        if let Err(source) = self.inner.store.release_spool(account, id, stonechat_store::Others::Served).await {
+            error!(event = "spool.write_failed", %source, "what a lost session was given could not be dealt out");
+        }
+    }
+
     /// What an ended session was sent and did not acknowledge, and what it was not even sent: the plan says what becomes of
     /// each (XEP-0198 §4).
     pub(crate) fn deal_out(&self, cell: &Arc<Cell>, out: Outflow, turn: &mut Turn, effects: &mut Effects) {
