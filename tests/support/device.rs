@@ -150,6 +150,8 @@ impl Device {
                 Lost::Broken | Lost::Ended | Lost::Closed if self.wire.is_none() => {}
                 Lost::Broken | Lost::Ended | Lost::Closed => self.note(format!("lost its connection: {lost:?}")),
                 Lost::Error(condition) if condition == "system-shutdown" => self.note("is told that the server stops"),
+                // RFC 6120 §6.5.10: as much.
+                Lost::Refused(what) if what.contains("temporary-auth-failure") => self.note("is told to try later"),
                 other => self.broke(format!("{other:?}")),
             }
             self.wire = None;
@@ -208,7 +210,11 @@ impl Device {
             Ok(true)
         } else if answer.is("failed", SM) {
             self.journal.enter(self.id, What::NotResumed { h });
-            if let Some(h) = h {
+            // What is known of a session that is lost may lag behind what was told while it was there.
+            let lags = |h: u32, told: u32| told.wrapping_sub(h) < u32::MAX / 2;
+            if let (Some(h), Some(session)) = (h, &self.session)
+                && !lags(h, session.acknowledged)
+            {
                 self.acknowledged(h);
             }
             self.session = None;
@@ -269,10 +275,10 @@ impl Device {
             self.request(enable).await?;
             self.copies = true;
         }
-        // Some clients ask the archive first, others say first that they are there.
-        let asks_first = self.messages.is_multiple_of(2);
-        if asks_first {
-            self.catch_up_if_needed().await?;
+        // Some clients ask the archive before they say that they are there, to have something to show. They have to ask
+        // again: what came in between was kept, and another device may have been the first to take it.
+        if self.messages.is_multiple_of(2) && !self.present && self.archive == Archive::On {
+            self.read_pages().await?;
         }
         if !self.present {
             self.send(Element::new("presence", CLIENT), None).await?;
@@ -283,7 +289,9 @@ impl Device {
             self.there = true;
             self.journal.enter(self.id, What::There);
         }
-        self.catch_up_if_needed().await?;
+        if self.archive == Archive::On && !self.caught_up {
+            self.catch_up().await?;
+        }
         if self.looking == Looking::Inactive {
             self.say_looking().await?;
         }
@@ -596,15 +604,17 @@ impl Device {
         }
     }
 
-    async fn catch_up_if_needed(&mut self) -> Result<(), Lost> {
-        if self.archive == Archive::On && !self.caught_up {
-            self.catch_up().await?;
+    /// Reads what it does not know yet: from then on what comes by itself is the end of the archive.
+    async fn catch_up(&mut self) -> Result<(), Lost> {
+        self.read_pages().await?;
+        self.caught_up = true;
+        if let Some(ahead) = self.ahead.take() {
+            self.cursor = Some(ahead);
         }
         Ok(())
     }
 
-    /// Reads what it does not know yet.
-    async fn catch_up(&mut self) -> Result<(), Lost> {
+    async fn read_pages(&mut self) -> Result<(), Lost> {
         loop {
             let after = self.cursor.clone();
             let (rows, complete) = self.page(after.as_deref()).await?;
@@ -621,14 +631,9 @@ impl Device {
                 }
             }
             if complete || empty {
-                break;
+                return Ok(());
             }
         }
-        self.caught_up = true;
-        if let Some(ahead) = self.ahead.take() {
-            self.cursor = Some(ahead);
-        }
-        Ok(())
     }
 
     fn row(&self, row: &Element) -> Option<MessageId> {

@@ -272,6 +272,8 @@ pub struct Violation {
     pub fault: Fault,
     pub message: Option<MessageId>,
     pub detail: String,
+    /// The device that got a copy it should not have got then.
+    device: Option<DeviceId>,
     /// The entry that tells of it, when it is not about a message.
     entry: usize,
 }
@@ -285,7 +287,7 @@ pub struct Verdict {
     pub dropped: u64,
     pub rows: u64,
     /// Shown to nobody yet: the server holds them for a session that may still come back.
-    pub waiting: u64,
+    pub waiting: Vec<MessageId>,
     pub bound: u64,
     pub resumed: u64,
     pub not_resumed: u64,
@@ -309,7 +311,7 @@ impl Verdict {
             self.shown,
             self.dropped,
             self.rows,
-            self.waiting,
+            self.waiting.len(),
             self.bound,
             self.resumed,
             self.not_resumed,
@@ -318,7 +320,15 @@ impl Verdict {
     }
 
     fn find(&mut self, fault: Fault, message: MessageId, detail: impl Into<String>) {
-        self.violations.push(Violation { fault, message: Some(message), detail: detail.into(), entry: 0 });
+        let detail = detail.into();
+        self.violations.push(Violation { fault, message: Some(message), detail, device: None, entry: 0 });
+    }
+
+    fn find_at(&mut self, fault: Fault, message: MessageId, device: DeviceId, detail: impl Into<String>) {
+        self.find(fault, message, detail);
+        if let Some(last) = self.violations.last_mut() {
+            last.device = Some(device);
+        }
     }
 }
 
@@ -370,7 +380,7 @@ impl Book {
                 verdict.find(Fault::Leftover, *message, format!("{} would get it again", fate.to));
             }
             if !seen && kept {
-                verdict.waiting += 1;
+                verdict.waiting.push(*message);
             } else if !seen && !filed.contains(&(fate.to.as_str(), *message)) {
                 verdict.find(Fault::Lost, *message, format!("{} never saw it", fate.to));
             }
@@ -436,6 +446,7 @@ impl Book {
                         fault: Fault::Broken,
                         message: None,
                         detail: format!("{}: {detail}", device.map_or_else(String::new, |device| self.name(device))),
+                        device: None,
                         entry,
                     });
                 }
@@ -484,9 +495,10 @@ impl Book {
             }
             let newest = newest.entry((device, message.sender)).or_insert(0);
             if message.number < *newest {
-                verdict.find(
+                verdict.find_at(
                     Fault::OutOfOrder,
                     *message,
+                    device,
                     format!("{who} got it ({route:?}) behind number {newest} of the same device"),
                 );
             }
@@ -538,8 +550,12 @@ impl Book {
             let name = format!("{} {}", self.name(message.sender), message.number);
             let _ = writeln!(text, "{:?}: message \"{name}\": {}", violation.fault, violation.detail);
             if told.insert(message) {
-                self.story(message, &mut text);
+                self.story(message, violation.device, &mut text);
             }
+        }
+        for message in verdict.waiting.iter().take(stories) {
+            let _ = writeln!(text, "Still waiting: message \"{} {}\"", self.name(message.sender), message.number);
+            self.story(*message, None, &mut text);
         }
         text
     }
@@ -568,7 +584,7 @@ impl Book {
     }
 
     /// Everything about one message, and what happened to the server and to the devices concerned meanwhile.
-    fn story(&self, message: MessageId, text: &mut String) {
+    fn story(&self, message: MessageId, place: Option<DeviceId>, text: &mut String) {
         let about = |what: &What| match what {
             What::Sent { message: m, .. }
             | What::Acknowledged { message: m }
@@ -587,11 +603,15 @@ impl Book {
         for entry in &self.entries {
             let Entry { at, device, what } = entry;
             let concerns = device.is_none_or(|device| device == message.sender || to == Some(self.account(device)));
+            // At the device concerned, what else came from the same sender.
+            let beside = device.is_some()
+                && *device == place
+                && matches!(what, What::Copy { message: m, .. } if m.sender == message.sender);
             let other = matches!(
                 what,
                 What::Sent { .. } | What::Acknowledged { .. } | What::Copy { .. } | What::Bounced { .. }
             );
-            if about(what) || (!other && concerns && (from..until).contains(at)) {
+            if about(what) || ((beside || !other && concerns) && (from..until).contains(at)) {
                 self.line(entry, text);
             }
         }
