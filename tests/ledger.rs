@@ -87,11 +87,13 @@ async fn ledger(fate: Fate, archive: Archive, times: u64) {
     }
 }
 
+#[ignore = "a crowd, kills and cuts: run by name, with --ignored"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reliability_r1_kill_9_with_the_archive_on() {
     ledger(Fate::Killed, Archive::On, 4).await;
 }
 
+#[ignore = "a crowd, kills and cuts: run by name, with --ignored"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reliability_p5_nobody_notices_an_orderly_restart_with_the_archive_on() {
     ledger(Fate::Restarted, Archive::On, 2).await;
