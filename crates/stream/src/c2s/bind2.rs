@@ -6,6 +6,7 @@
 use super::authenticate::only;
 use super::client_state::ClientState;
 use super::management::{self, Enabled, Resumption};
+use crate::acknowledge;
 use stonechat_jid::{BareJid, FullJid};
 use stonechat_sasl::Failure;
 use stonechat_stanza::{StanzaCondition, ns};
@@ -123,9 +124,9 @@ impl Wish {
             (Enable::Wanted(_), Some(enabled)) => element.with_child(management::enabled_element(enabled)),
             // XEP-0198 §9.1.1
             (Enable::Wanted(_), None) => {
-                element.with_child(management::failed_element(StanzaCondition::InternalServerError, None))
+                element.with_child(acknowledge::failed(StanzaCondition::InternalServerError, None))
             }
-            (Enable::Malformed, _) => element.with_child(management::failed_element(StanzaCondition::BadRequest, None)),
+            (Enable::Malformed, _) => element.with_child(acknowledge::failed(StanzaCondition::BadRequest, None)),
             (Enable::Absent, _) => element,
         }
     }

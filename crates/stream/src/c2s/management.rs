@@ -6,10 +6,10 @@
 use super::machine::{C2s, Request, State};
 use super::negotiation::Row;
 use super::{Event, sasl2};
-use crate::{Phase, Token};
+use crate::{Phase, Token, acknowledge};
 use std::time::Instant;
 use stonechat_jid::{BareJid, FullJid};
-use stonechat_stanza::{StanzaCondition, StreamCondition, StreamError, ns};
+use stonechat_stanza::{StanzaCondition, StreamCondition, ns};
 use stonechat_xml::{Element, Frame};
 
 pub(super) const ROW: Row = Row { phase: Phase::AfterAuthentication, advertise, take: Some((ns::SM, take)) };
@@ -100,7 +100,7 @@ pub(super) fn take(stream: &mut C2s, now: Instant, frame: Frame) {
             }
             None => refuse(stream, StanzaCondition::BadRequest),
         },
-        ("a", _) if on => match frame.attribute("h").and_then(|h| read_count(h)) {
+        ("a", _) if on => match frame.attribute("h").and_then(|h| acknowledge::read_count(h)) {
             Some(h) => stream.tell(Event::Acknowledged(h)),
             None => refuse(stream, StanzaCondition::BadRequest),
         },
@@ -116,7 +116,9 @@ pub(super) fn enable(resume: Option<&str>, max: Option<&str>) -> Option<Resumpti
     let seconds = match max {
         None => None,
         // An `xs:positiveInteger`, which knows no bound.
-        Some(max) => Some(read_digits(max)?.parse().unwrap_or(u32::MAX)).filter(|seconds| *seconds > 0).map(Some)?,
+        Some(max) => {
+            Some(acknowledge::read_digits(max)?.parse().unwrap_or(u32::MAX)).filter(|seconds| *seconds > 0).map(Some)?
+        }
     };
     match resume {
         Some("true" | "1") => Some(Resumption::Wanted { seconds }),
@@ -132,29 +134,12 @@ fn read_enable(frame: &Frame) -> Option<Resumption> {
 
 /// `<resume/>`, wherever it stands.
 pub(super) fn resume(previd: Option<&str>, h: Option<&str>) -> Option<(String, u32)> {
-    Some((previd?.to_owned(), read_count(h?)?))
+    Some((previd?.to_owned(), acknowledge::read_count(h?)?))
 }
 
 fn read_resume(frame: &Frame) -> Option<(String, u32)> {
     let attribute = |name| frame.attribute(name).map(|value| &**value);
     resume(attribute("previd"), attribute("h"))
-}
-
-/// An `xs:unsignedInt`.
-fn read_count(text: &str) -> Option<u32> {
-    read_digits(text)?.parse().ok()
-}
-
-fn read_digits(text: &str) -> Option<&str> {
-    let text = text.trim_matches([' ', '\t', '\r', '\n']);
-    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())).then_some(text)
-}
-
-/// `<failed/>` (XEP-0198 §6).
-pub(super) fn failed_element(condition: StanzaCondition, h: Option<u32>) -> Element {
-    Element::new("failed", ns::SM)
-        .with_attribute_if("h", h.map(|h| h.to_string()))
-        .with_child(Element::new(condition.name(), ns::STANZA_ERRORS))
 }
 
 pub(super) fn enabled_element(enabled: &Enabled) -> Element {
@@ -177,7 +162,7 @@ fn write(stream: &mut C2s, element: &Element) {
 }
 
 fn refuse(stream: &mut C2s, condition: StanzaCondition) {
-    write(stream, &failed_element(condition, None));
+    write(stream, &acknowledge::failed(condition, None));
 }
 
 /// Counting becomes this, if it was asked for by that question.
@@ -227,22 +212,19 @@ pub(super) fn resume_refused(stream: &mut C2s, token: Token, h: Option<u32>) {
         return sasl2::resume_refused(stream, token, h);
     }
     if answered(stream, token).is_some() {
-        write(stream, &failed_element(StanzaCondition::ItemNotFound, h));
+        write(stream, &acknowledge::failed(StanzaCondition::ItemNotFound, h));
     }
 }
 
 /// XEP-0198 §4: what was handled may be told at any time.
 pub(super) fn acknowledge(stream: &mut C2s, h: u32) {
     if matches!(stream.state, State::Bound { counting: Counting::On, .. }) {
-        write(stream, &Element::new("a", ns::SM).with_attribute("h", h.to_string()));
+        write(stream, &acknowledge::answer(h));
     }
 }
 
 /// XEP-0198 §6
 pub(super) fn acknowledged_too_much(stream: &mut C2s, h: u32, sent: u32) {
-    let text = format!("You acknowledged {h} stanzas, but were sent {sent}.");
-    let element = Element::new("handled-count-too-high", ns::SM)
-        .with_attribute("h", h.to_string())
-        .with_attribute("send-count", sent.to_string());
-    stream.end_saying(StreamError::new(StreamCondition::UndefinedCondition).with_text(text), Some(&element));
+    let (error, element) = acknowledge::too_much(h, sent);
+    stream.end_saying(error, Some(&element));
 }

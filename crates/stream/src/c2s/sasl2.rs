@@ -18,7 +18,7 @@ use super::negotiation::{self, Row};
 use super::pipelining::{self, Knowledge};
 use super::upgrade::{self, Upgrading};
 use super::{Event, sasl};
-use crate::{Phase, Token};
+use crate::{Phase, Token, acknowledge};
 use std::time::Instant;
 use stonechat_jid::BareJid;
 use stonechat_sasl::{Failure, SEED_LENGTH, TokenMechanism, encode};
@@ -392,7 +392,7 @@ fn resume(stream: &mut C2s, mut request: Authenticate, mut proved: Proved) {
             stream.tell(Event::Resume(token, ResumeRequest { account, previd, h }));
         }
         Some(Resume::Malformed) => {
-            proved.not_resumed = Some(management::failed_element(StanzaCondition::BadRequest, None));
+            proved.not_resumed = Some(acknowledge::failed(StanzaCondition::BadRequest, None));
             bind(stream, request, proved);
         }
         None => bind(stream, request, proved),
@@ -418,7 +418,7 @@ pub(super) fn resume_refused(stream: &mut C2s, token: Token, h: Option<u32>) {
     let Some(login) = take_login(stream) else { return };
     let Login { request, stage } = *login;
     let Stage::Resuming(_, mut proved, _) = stage else { return };
-    proved.not_resumed = Some(management::failed_element(StanzaCondition::ItemNotFound, h));
+    proved.not_resumed = Some(acknowledge::failed(StanzaCondition::ItemNotFound, h));
     bind(stream, request, proved);
 }
 
