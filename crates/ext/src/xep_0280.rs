@@ -14,6 +14,8 @@ impl Extension for Carbons {
 
     fn install(self, registrar: &mut Registrar) {
         registrar.disco_feature(Place::Domain, ns::CARBONS);
+        // §6.2: the rules of §6.1 hold, all of them and no others.
+        registrar.disco_feature(Place::Domain, ns::CARBONS_RULES);
         registrar.iq(Place::Account, IqKind::Set, ns::CARBONS, "enable", enable);
         registrar.iq(Place::Account, IqKind::Set, ns::CARBONS, "disable", disable);
     }

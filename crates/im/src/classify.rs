@@ -59,13 +59,15 @@ pub enum Room {
     No,
 }
 
-/// Whether it has a payload of XEP-0085, XEP-0184 or XEP-0333, alone or beside others: by XEP-0280 §6.1 that makes it part
-/// of a conversation whatever its type.
+/// What makes it part of a conversation in the eyes of XEP-0280 §6.1, beside its type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Conversational {
-    /// It has.
+    /// A payload of XEP-0085, XEP-0184 or XEP-0333, alone or beside others, or that it is an error which answers a message
+    /// that was copied: whatever its type.
     Yes,
-    /// It has not.
+    /// A `<body/>`, as a `normal` message too.
+    Written,
+    /// Nothing.
     #[default]
     No,
 }
@@ -79,7 +81,7 @@ pub struct Classification {
     pub hints: Hints,
     /// Whether it comes from or goes to somebody in a room.
     pub room: Room,
-    /// Whether it has a payload of a conversation.
+    /// What makes it part of a conversation.
     pub conversational: Conversational,
 }
 
@@ -127,6 +129,8 @@ struct Findings(u32);
 #[repr(u8)]
 enum Finding {
     Body,
+    /// A `<body/>` itself.
+    Written,
     Invitation,
     Call,
     CallProgress,
@@ -163,7 +167,10 @@ impl Findings {
     /// Notes what a child says. `inside` reads it as a tree, where its name alone does not tell.
     fn see(&mut self, namespace: &[u8], name: &[u8], inside: impl FnOnce(Question) -> Option<Finding>) {
         let finding = match (namespace, name) {
-            (b"", b"body") => Finding::Body,
+            (b"", b"body") => {
+                self.add(Finding::Written);
+                Finding::Body
+            }
             (b"", b"subject") => Finding::Other,
             (b"", _) => return,
             (HINTS, b"no-store") => Finding::NoStore,
@@ -260,9 +267,10 @@ impl Findings {
                 true => Room::PrivateMessage,
                 false => Room::No,
             },
-            conversational: match self.has(Finding::Conversational) {
-                true => Conversational::Yes,
-                false => Conversational::No,
+            conversational: match (self.has(Finding::Conversational), self.has(Finding::Written)) {
+                (true, _) => Conversational::Yes,
+                (false, true) => Conversational::Written,
+                (false, false) => Conversational::No,
             },
         }
     }
@@ -356,22 +364,27 @@ impl Classification {
         self.is_kept(message_type) && !self.hints.no_permanent_store
     }
 
-    /// XEP-0280 §6.1: whether other sessions of an account that takes part in it get copies.
+    /// The same, of an error that answers a message which was copied.
+    #[must_use]
+    pub fn answering_copied(self) -> Classification {
+        Classification { conversational: Conversational::Yes, ..self }
+    }
+
+    /// XEP-0280 §6.1: whether other sessions of an account that takes part in it get copies. These are the rules of
+    /// `urn:xmpp:carbons:rules:0` and nothing beside them, so that clients can count on them.
     pub fn is_copied(self, message_type: MessageType) -> bool {
         // §9, XEP-0334 §4.3.
         if self.hints.no_copy {
             return false;
         }
-        let conversation = self.conversational == Conversational::Yes || self.content <= Content::Companion;
+        // An invitation is copied whatever its type.
+        let named = self.conversational == Conversational::Yes || self.content == Content::Invitation;
         match message_type {
             MessageType::Groupchat => false,
             MessageType::Chat => true,
-            MessageType::Normal => conversation,
-            // An invitation is copied whatever its type; of the others only what the section names.
-            MessageType::Headline => self.conversational == Conversational::Yes || self.content == Content::Invitation,
-            // §6.1: when what it answers was copied. That can be told only when it brings the original back (RFC 6120
-            // §8.3.1), which it need not.
-            MessageType::Error => conversation,
+            MessageType::Normal => named || self.conversational == Conversational::Written,
+            // What an error brings back does not tell the type of the message that it answers: see `answering_copied`.
+            MessageType::Headline | MessageType::Error => named,
         }
     }
 

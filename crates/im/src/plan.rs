@@ -228,11 +228,10 @@ pub fn plan(message_type: MessageType, classification: Classification, recipient
         return plan;
     }
     plan.archive = archive(message_type, classification, archiving);
-    // XEP-0280 §6.1: a room sends its private messages to each session in it itself.
-    if classification.is_copied(message_type)
-        && classification.room == Room::No
-        && plan.reason != Reason::ErrorToAccount
-    {
+    // XEP-0280 §6.1: a room sends its private messages to each session in it itself, but not the errors about those that it
+    // was sent.
+    let copied_by_room = classification.room == Room::PrivateMessage && message_type != MessageType::Error;
+    if classification.is_copied(message_type) && !copied_by_room {
         plan.carbons = copied(sessions, |index| !plan.deliver.contains(&index));
         // What waits for whoever comes first comes to a session that is not available yet with its presence, behind what
         // waits already: a copy now would be a second one, and ahead of older ones.

@@ -13,7 +13,7 @@ use stonechat_stanza::{MessageType, StanzaCondition};
 
 const NO_HINTS: Hints = Hints { no_store: false, no_permanent_store: false, no_copy: false, store: false };
 const BODY: Classification =
-    Classification { content: Content::Body, hints: NO_HINTS, room: Room::No, conversational: Conversational::No };
+    Classification { content: Content::Body, hints: NO_HINTS, room: Room::No, conversational: Conversational::Written };
 const CHAT_STATE: Classification =
     Classification { content: Content::ChatState, conversational: Conversational::Yes, ..BODY };
 
@@ -69,11 +69,13 @@ fn xep0280_7_nobody_available_is_no_reason_to_copy_it_to_nobody() {
 
 #[test]
 fn xep0280_6_1_an_error_for_a_session_that_is_gone_is_told_to_the_others() {
-    let gone = plan(MessageType::Error, BODY, account(DEVICES, Address::NoSession));
+    let answers = BODY.answering_copied();
+    let gone = plan(MessageType::Error, answers, account(DEVICES, Address::NoSession));
     assert_eq!((gone.reason, gone.carbons.as_slice()), (Reason::ResourceGone, &[0, 2, 3][..]));
-    // RFC 6121 §8.5.2.1.1: one to the account answers nothing that a session sent.
-    let bare = plan(MessageType::Error, BODY, account(DEVICES, Address::Bare));
-    assert_eq!((bare.reason, bare.carbons.as_slice()), (Reason::ErrorToAccount, &[][..]));
+    let bare = plan(MessageType::Error, answers, account(DEVICES, Address::Bare));
+    assert_eq!((bare.reason, bare.carbons.as_slice()), (Reason::ErrorToAccount, &[0, 2, 3][..]));
+    let unknown = plan(MessageType::Error, BODY, account(DEVICES, Address::NoSession));
+    assert_eq!(unknown.carbons.as_slice(), []);
 }
 
 #[test]
@@ -177,7 +179,8 @@ fn any_classification() -> impl Strategy<Value = Classification> {
         Content::Nothing,
     ]);
     let room = proptest::sample::select(vec![Room::PrivateMessage, Room::No]);
-    let conversational = proptest::sample::select(vec![Conversational::Yes, Conversational::No]);
+    let conversational =
+        proptest::sample::select(vec![Conversational::Yes, Conversational::Written, Conversational::No]);
     // Hints are rare, else hardly a message is kept.
     let hint = || proptest::bool::weighted(0.2);
     let hints = (hint(), hint(), hint(), hint()).prop_map(|(no_store, no_permanent_store, no_copy, store)| Hints {
@@ -230,7 +233,7 @@ proptest! {
         prop_assert!(plan.carbons.iter().all(|index| !plan.deliver.contains(index)));
         prop_assert!(plan.carbons.iter().all(|index| sessions[*index].carbons == Carbons::Enabled));
         prop_assert!(plan.carbons.is_empty() || !no_copy && message_type != MessageType::Groupchat);
-        prop_assert!(plan.carbons.is_empty() || classification.room == Room::No);
+        prop_assert!(plan.carbons.is_empty() || classification.room == Room::No || message_type == MessageType::Error);
         // A chat message reaches everybody who asked.
         if message_type == MessageType::Chat && !no_copy && classification.room == Room::No && plan.bounce.is_none() {
             for (index, session) in sessions.iter().enumerate() {

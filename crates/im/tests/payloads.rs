@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
-use stonechat_im::classify::{Classification, Content};
+use stonechat_im::classify::{Classification, Content, Conversational};
 use stonechat_im::plan::{
     Address, Archive, Archiving, Carbons, Counting, DeliveryPlan, Kept, Recipient, SessionState, Wake, plan, plan_sent,
 };
@@ -78,7 +78,8 @@ struct Row {
     content: Content,
     /// XEP-0160 §3, XEP-0313 §6.1.1: for who is away, and in the archive.
     kept: bool,
-    /// XEP-0280 §6.1, in a message of type `normal`: of type `chat` everything is.
+    /// XEP-0280 §6.1, in a message of type `normal`: of type `chat` everything is. Who sends something else than a text
+    /// without a `<body/>` says `chat` (XEP-0353 §3, XEP-0444 §3).
     copied: bool,
     /// XEP-0357 §7.
     waking: bool,
@@ -101,31 +102,31 @@ fn rows() -> Vec<Row> {
     row("a body and a chat state", vec![body(), state()], Body, YES, YES, YES, Now);
     row("a body and a receipt", vec![body(), receipt()], Body, YES, YES, YES, Now);
     row("a body and its subject", vec![element("subject", ns::CLIENT), body()], Body, YES, YES, YES, Now);
-    row("a picture", vec![element("x", ns::OUT_OF_BAND)], Body, YES, YES, YES, Now);
-    row("OMEMO", vec![omemo(ns::OMEMO)], Body, YES, YES, YES, Now);
-    row("OMEMO of old", vec![omemo(ns::OMEMO_AXOLOTL)], Body, YES, YES, YES, Now);
-    row("OpenPGP", vec![element("openpgp", ns::OPENPGP)], Body, YES, YES, YES, Now);
-    row("OpenPGP of old", vec![element("x", ns::PGP_ENCRYPTED)], Body, YES, YES, YES, Now);
-    row("XEP-0380 of the unknown", vec![unknown(), encrypted_with("urn:example:unknown")], Body, YES, YES, YES, Now);
-    row("keys alone", vec![omemo_keys(ns::OMEMO)], Companion, YES, YES, NO, Later);
-    row("keys alone of old", vec![omemo_keys(ns::OMEMO_AXOLOTL)], Companion, YES, YES, NO, Later);
-    row("XEP-0380 of keys", vec![omemo_keys(ns::OMEMO), encrypted_with(ns::OMEMO)], Companion, YES, YES, NO, Later);
+    row("a picture", vec![element("x", ns::OUT_OF_BAND)], Body, YES, NO, YES, Now);
+    row("OMEMO", vec![omemo(ns::OMEMO)], Body, YES, NO, YES, Now);
+    row("OMEMO of old", vec![omemo(ns::OMEMO_AXOLOTL)], Body, YES, NO, YES, Now);
+    row("OpenPGP", vec![element("openpgp", ns::OPENPGP)], Body, YES, NO, YES, Now);
+    row("OpenPGP of old", vec![element("x", ns::PGP_ENCRYPTED)], Body, YES, NO, YES, Now);
+    row("XEP-0380 of the unknown", vec![unknown(), encrypted_with("urn:example:unknown")], Body, YES, NO, YES, Now);
+    row("keys alone", vec![omemo_keys(ns::OMEMO)], Companion, YES, NO, NO, Later);
+    row("keys alone of old", vec![omemo_keys(ns::OMEMO_AXOLOTL)], Companion, YES, NO, NO, Later);
+    row("XEP-0380 of keys", vec![omemo_keys(ns::OMEMO), encrypted_with(ns::OMEMO)], Companion, YES, NO, NO, Later);
     row("a correction", vec![body(), correction()], Body, YES, YES, YES, Now);
     row("a direct invitation", vec![direct_invitation()], Invitation, YES, YES, YES, Now);
     row("a mediated invitation", vec![room_says("invite")], Invitation, YES, YES, YES, Now);
-    row("a call", vec![call("propose"), hint("store")], Call, YES, YES, YES, Now);
-    row("a call withdrawn", vec![call("retract"), hint("store")], CallProgress, YES, YES, NO, Now);
-    row("a call accepted", vec![call("proceed"), hint("store")], CallProgress, YES, YES, NO, Now);
-    row("a call accepted of old", vec![call("accept")], CallProgress, YES, YES, NO, Now);
-    row("a call rejected", vec![call("reject"), hint("store")], CallProgress, YES, YES, NO, Now);
-    row("a call over", vec![call("finish"), hint("store")], CallProgress, YES, YES, NO, Now);
-    row("a device rings", vec![call("ringing"), hint("store")], CallProgress, YES, YES, NO, Now);
-    row("a call to many", vec![element("invite", ns::CALL_INVITES)], Call, YES, YES, YES, Now);
-    row("a call to many left", vec![element("left", ns::CALL_INVITES)], CallProgress, YES, YES, NO, Now);
+    row("a call", vec![call("propose"), hint("store")], Call, YES, NO, YES, Now);
+    row("a call withdrawn", vec![call("retract"), hint("store")], CallProgress, YES, NO, NO, Now);
+    row("a call accepted", vec![call("proceed"), hint("store")], CallProgress, YES, NO, NO, Now);
+    row("a call accepted of old", vec![call("accept")], CallProgress, YES, NO, NO, Now);
+    row("a call rejected", vec![call("reject"), hint("store")], CallProgress, YES, NO, NO, Now);
+    row("a call over", vec![call("finish"), hint("store")], CallProgress, YES, NO, NO, Now);
+    row("a device rings", vec![call("ringing"), hint("store")], CallProgress, YES, NO, NO, Now);
+    row("a call to many", vec![element("invite", ns::CALL_INVITES)], Call, YES, NO, YES, Now);
+    row("a call to many left", vec![element("left", ns::CALL_INVITES)], CallProgress, YES, NO, NO, Now);
     row("a receipt", vec![receipt()], Companion, YES, YES, NO, Later);
     row("a receipt and a chat state", vec![receipt(), state()], Companion, YES, YES, NO, Later);
     row("a marker", vec![displayed()], Companion, YES, YES, NO, Later);
-    row("a reaction", vec![reactions(), hint("store")], Companion, YES, YES, NO, Later);
+    row("a reaction", vec![reactions(), hint("store")], Companion, YES, NO, NO, Later);
     row(
         "a reaction and its fallback",
         vec![reactions(), body(), fallback_for(ns::REACTIONS)],
@@ -155,7 +156,7 @@ fn rows() -> Vec<Row> {
         Now,
     );
     row("a reply", vec![body(), fallback_for("urn:xmpp:reply:0")], Body, YES, YES, YES, Now);
-    row("a retraction", vec![retract()], Companion, YES, YES, NO, Later);
+    row("a retraction", vec![retract()], Companion, YES, NO, NO, Later);
     row(
         "a retraction and its fallback",
         vec![retract(), body(), fallback_for(ns::MESSAGE_RETRACT)],
@@ -167,8 +168,8 @@ fn rows() -> Vec<Row> {
     );
     row("a retraction of old", vec![fastened_retract(), body()], Companion, YES, YES, NO, Later);
     row("something else fastened", vec![element("apply-to", ns::FASTEN)], Other, YES, NO, NO, Now);
-    row("an invitation declined", vec![room_says("decline")], Companion, YES, YES, NO, Later);
-    row("a room's notice", vec![room_says("status")], Companion, YES, YES, NO, Later);
+    row("an invitation declined", vec![room_says("decline")], Companion, YES, NO, NO, Later);
+    row("a room's notice", vec![room_says("status")], Companion, YES, NO, NO, Later);
     row("a subject", vec![element("subject", ns::CLIENT)], Other, YES, NO, NO, Now);
     row("the unknown", vec![unknown()], Other, YES, NO, NO, Now);
     row("the unknown and a chat state", vec![unknown(), state()], Other, YES, YES, NO, Now);
@@ -313,9 +314,29 @@ fn xep0280_6_1_what_is_copied() {
         let expected: &[usize] = if row.copied { &[1] } else { &[] };
         assert_eq!(copies(MessageType::Normal), expected, "{}", row.name);
         assert_eq!(copies(MessageType::Groupchat), [], "{}", row.name);
-        // An error brings the original back, or nothing can be told.
+        // What it brings back does not tell whether the message was copied that it answers, but for what is copied always.
+        let named = Classification::of(&Stanza::message(MessageType::Error, row.payload.clone()));
+        let named = named.conversational == Conversational::Yes || named.content == Content::Invitation;
+        let expected: &[usize] = if named { &[1] } else { &[] };
         assert_eq!(copies(MessageType::Error), expected, "{}", row.name);
     }
+}
+
+#[test]
+fn xep0280_6_1_an_error_is_copied_when_it_answers_what_was_copied() {
+    let sessions = &[AVAILABLE, COPIES];
+    let copied = |payload: &[Element], address| {
+        let error = Classification::of(&Stanza::message(MessageType::Error, payload.to_vec())).answering_copied();
+        let recipient = Recipient::Account { sessions, address, archiving: Archiving::On };
+        plan(MessageType::Error, error, recipient).carbons.to_vec()
+    };
+    let error = element("error", ns::CLIENT);
+    for payload in [vec![error.clone()], vec![error.clone(), body()], vec![error.clone(), body(), room_mark()]] {
+        for address in [Address::Session(0), Address::NoSession, Address::Bare] {
+            assert_eq!(copied(&payload, address), [1], "{address:?}");
+        }
+    }
+    assert_eq!(copied(&[error, body(), element("private", ns::CARBONS)], Address::Session(0)), []);
 }
 
 #[test]

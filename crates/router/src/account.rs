@@ -137,6 +137,8 @@ pub(crate) struct Loaded {
     pub(crate) last_archived: Option<ArchiveId>,
     /// Marks of recent messages, oldest first.
     pub(crate) recent: VecDeque<Reference>,
+    /// Recent messages that were eligible for copies, oldest first.
+    pub(crate) eligible: VecDeque<Reference>,
     pub(crate) preferences: ArchivePreferences,
     pub(crate) blocked: Vec<Jid>,
     pub(crate) push: Vec<PushRegistration>,
@@ -459,6 +461,7 @@ impl Loaded {
             removed: stored.removed,
             last_archived: None,
             recent: VecDeque::new(),
+            eligible: VecDeque::new(),
             preferences: ArchivePreferences::default(),
             blocked: Vec::new(),
             push: Vec::new(),

@@ -168,8 +168,12 @@ impl Router {
     }
 }
 
-/// What a message is known by: its origin-id (XEP-0359), or for retractions its `id`.
+/// What a message is known by: its origin-id (XEP-0359), or for retractions its `id`. An error merely brings those of
+/// another message back.
 pub(crate) fn mark(stanza: &Stanza) -> Option<Mark> {
+    if stanza.stanza_type().is_error() {
+        return None;
+    }
     let (from, to) = (stanza.from()?.to_bare(), stanza.to()?.to_bare());
     let origin = stanza.find_child("origin-id", ns::STANZA_ID).and_then(|child| stanza.child_element(child));
     let origin = origin.as_ref().and_then(|origin| origin.attribute("id")).filter(|id| !id.is_empty());

@@ -16,6 +16,7 @@ mod blocking;
 mod clock;
 mod committer;
 mod context;
+mod copies;
 mod devices;
 mod drain;
 mod effects;

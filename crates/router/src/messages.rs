@@ -16,7 +16,7 @@ use crate::route::{address_of, session_states};
 use crate::{Commits, Delivery, Durability, Outward, Pushed, Record, Router, SessionId, Turn};
 use smallvec::SmallVec;
 use std::sync::Arc;
-use stonechat_im::classify::{Classification, message_type};
+use stonechat_im::classify::{Classification, Room, message_type};
 use stonechat_im::plan::{
     Address, Archive, Archiving, Carbons, DeliveryPlan, Kept, Recipient, SentPlan, SessionState, Wake, plan, plan_own,
     plan_sent,
@@ -116,7 +116,6 @@ impl Router {
     ) {
         let Sent { cell, session, number, stanza } = sent;
         let kind = message_type(&stanza);
-        let classification = Classification::of(&stanza);
         let settings = self.inner.settings.load();
         let now = self.millis();
         let mark = mark(&stanza);
@@ -127,6 +126,7 @@ impl Router {
         let sender = state.sessions.iter().position(|other| other.id == session);
         let Some(loaded) = state.loaded_mut() else { return };
         let id = loaded.id;
+        let classification = loaded.classify(&stanza);
         let repeated = way != Way::Home && loaded.has_seen(mark);
         let fresh = way != Way::Home && !repeated;
         let sent = if fresh {
@@ -145,6 +145,9 @@ impl Router {
         }
         if fresh {
             loaded.remember(mark);
+            if classification.is_copied(kind) {
+                loaded.remember_eligible(&stanza, mark);
+            }
         }
         // Promised to a sender that counts or has an archive; else it is as safe as the connection that it came by.
         let kept_outside =
@@ -228,18 +231,18 @@ impl Router {
     ) {
         let Arrival { stanza, provenance } = arrival;
         let kind = message_type(&stanza);
-        let classification = Classification::of(&stanza);
         let settings = self.inner.settings.load();
         let mark = mark(&stanza);
         let (states, address) = living(state, &stanza);
         let Some(loaded) = state.loaded() else {
-            let absent = plan(kind, classification, Recipient::Absent);
+            let absent = plan(kind, Classification::of(&stanza), Recipient::Absent);
             if let Some(condition) = absent.bounce {
                 effects.bounce(&stanza, &condition.into());
             }
             return;
         };
         let id = loaded.id;
+        let classification = loaded.classify(&stanza);
         if let Some(from) = stanza.from() {
             if loaded.blocks(from) {
                 // XEP-0191 §3.2: as if nobody were there; nothing of it is seen or kept.
@@ -262,6 +265,11 @@ impl Router {
         };
         if let Some(condition) = decision.bounce {
             effects.bounce(&stanza, &condition.into());
+        } else if classification.is_copied(kind)
+            && classification.room == Room::No
+            && let Some(loaded) = state.loaded_mut()
+        {
+            loaded.remember_eligible(&stanza, mark);
         }
         self.carry_out(Step { cell, id, kind, stanza, mark, decision, provenance }, state, turn, commits, effects);
     }

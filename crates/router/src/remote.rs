@@ -50,11 +50,29 @@ pub struct NoRemote;
 
 impl Remote for NoRemote {
     fn send(&self, router: &Router, _local: Domain, _remote: Domain, outward: Outward) {
-        router.accept_bounce(&outward.stanza, &stonechat_stanza::StanzaCondition::RemoteServerNotFound.into());
-        if let Record::Kept(id) = outward.record {
-            router.outgoing_settled(id);
+        let Outward { stanza, record } = outward;
+        match record {
+            Record::Unkept => bounce(router, &stanza),
+            Record::Kept(id) => {
+                bounce(router, &stanza);
+                router.outgoing_settled(id);
+            }
+            // Else its row would stay, and be sent at a later start, after its sender was told that it was not.
+            Record::Pending(written) => {
+                let router = router.clone();
+                tokio::spawn(async move {
+                    if let Ok(id) = written.await {
+                        bounce(&router, &stanza);
+                        router.outgoing_settled(id);
+                    }
+                });
+            }
         }
     }
+}
+
+fn bounce(router: &Router, stanza: &Stanza) {
+    router.accept_bounce(stanza, &stonechat_stanza::StanzaCondition::RemoteServerNotFound.into());
 }
 
 impl Router {
@@ -80,11 +98,14 @@ impl Router {
             let Some(last) = batch.last() else { return Ok(()) };
             after = Some(last.id);
             for message in batch {
-                let Ok(stanza) = Stanza::parse(&message.row.stanza) else {
+                let stanza = Stanza::parse(&message.row.stanza).ok();
+                let sender = stanza.and_then(|stanza| Some((stanza.from()?.to_domain(), stanza)));
+                let Some((local, stanza)) = sender else {
+                    // Nobody could be told, and it would come again at every start.
+                    tracing::warn!(event = "outgoing.unreadable", remote = %message.row.remote, "a kept stanza without a sender is given up");
                     self.outgoing_settled(message.id);
                     continue;
                 };
-                let Some(local) = stanza.from().map(stonechat_jid::Jid::to_domain) else { continue };
                 let outward = Outward { stanza, record: Record::Kept(message.id) };
                 self.inner.remote.send(self, local, message.row.remote, outward);
             }

@@ -82,6 +82,7 @@ impl Router {
         let mut loaded = Loaded::new(id, roster);
         loaded.last_archived = bounds.map(|(_, last)| last);
         loaded.recent = marks.into_iter().rev().collect();
+        loaded.eligible = loaded.recent.clone();
         loaded.blocked = blocked;
         loaded.push = push;
         loaded.preferences = preferences

@@ -19,5 +19,5 @@ mod write;
 pub use error::{ErrorType, StanzaCondition, StanzaError};
 pub use head::{Head, IqType, Kind, MessageType, PresenceType, StanzaType};
 pub use parse::{AcceptError, Accepted};
-pub use stanza::{ChildRef, ContentNamespace, Keep, Stanza};
+pub use stanza::{BROUGHT_BACK, ChildRef, ContentNamespace, Keep, Stanza};
 pub use stream_error::{StreamCondition, StreamError};

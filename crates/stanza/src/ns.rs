@@ -55,6 +55,8 @@ pub const RECEIPTS: &str = "urn:xmpp:receipts";
 pub const SM: &str = "urn:xmpp:sm:3";
 pub const CSI: &str = "urn:xmpp:csi:0";
 pub const CARBONS: &str = "urn:xmpp:carbons:2";
+/// XEP-0280 §6.2
+pub const CARBONS_RULES: &str = "urn:xmpp:carbons:rules:0";
 pub const FORWARD: &str = "urn:xmpp:forward:0";
 pub const STANZA_ID: &str = "urn:xmpp:sid:0";
 pub const MAM: &str = "urn:xmpp:mam:2";

@@ -179,8 +179,9 @@ impl Stanza {
     pub fn iq_result(&self, payload: Option<Element>) -> Stanza {
         self.reply(StanzaType::Iq(IqType::Result), Stanza::build(self.head.stanza_type, payload))
     }
-    /// The error reply: type `error`, addresses swapped, same id; the original payload is included for an IQ, left out
-    /// for messages and presences. `None` when the stanza is itself an error or an IQ result (never answered).
+    /// The error reply: type `error`, addresses swapped, same id. It brings the original payload back for an IQ, and for a
+    /// message of no more than [`BROUGHT_BACK`] bytes; not for a presence. `None` when the stanza is itself an error or an
+    /// IQ result (never answered).
     pub fn error_reply(&self, error: &StanzaError) -> Option<Stanza> {
         // RFC 6120 §8.3.1: an error is never answered with an error.
         self.head.stanza_type.is_answerable().then(|| self.error_reply_unchecked(error))
@@ -189,8 +190,12 @@ impl Stanza {
     /// The error reply to whatever this is; the caller has decided that it may be answered.
     pub(crate) fn error_reply_unchecked(&self, error: &StanzaError) -> Stanza {
         let mut builder = PayloadBuilder::default();
-        if self.kind() == Kind::Iq {
-            builder.push_payload(self);
+        // RFC 6120 §8.3.1: the original may be included. A person reads again what was not delivered, and another server
+        // sees what kind of message it was (XEP-0280 §6.1).
+        match self.kind() {
+            Kind::Iq => builder.push_payload(self),
+            Kind::Message if self.payload.len() <= BROUGHT_BACK => builder.push_payload(self),
+            Kind::Message | Kind::Presence => {}
         }
         builder.push_element(&error.to_element());
         let (payload, children) = builder.finish();
@@ -208,6 +213,9 @@ impl Stanza {
         reply
     }
 }
+
+/// Bytes of a message's payload that an error brings back. What is larger is known by its id.
+pub const BROUGHT_BACK: usize = 16 * 1024;
 
 /// Room for what is usually appended: an id, a delay, an error.
 const APPENDED: usize = 192;

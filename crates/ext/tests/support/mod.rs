@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain, Level};
 use stonechat_router::{
-    ClientSession, Clock, Commits, Delivery, Ending, Hosts, Outbox, Outward, Parts, Pushed, Random, Registrar,
-    Registry, Remote, Router, SessionFacts, Settings, Turn,
+    ClientSession, Clock, Commits, Delivery, Ending, Hosts, NoRemote, Outbox, Outward, Parts, Pushed, Random,
+    Registrar, Registry, Remote, Router, SessionFacts, Settings, Turn,
 };
 use stonechat_sasl::{Credentials, prepare_password};
 use stonechat_stanza::{Stanza, StreamError};
@@ -171,16 +171,37 @@ impl Server {
         server
     }
 
+    /// The same, and it does not federate.
+    pub(crate) async fn start_alone() -> Server {
+        let clock = Arc::new(Hands { start: Instant::now(), seconds: AtomicU64::new(0) });
+        let store = Arc::new(MemoryStore::new());
+        let elsewhere = Arc::new(Inbox::default());
+        let server = Server::with(Settings::default(), store, clock, elsewhere, Arc::new(NoRemote));
+        server.fill().await;
+        server
+    }
+
     fn on(settings: Settings, store: Arc<MemoryStore>, clock: Arc<Hands>) -> Server {
+        let elsewhere = Arc::new(Inbox::default());
+        let remote = Arc::new(Elsewhere(elsewhere.clone()));
+        Server::with(settings, store, clock, elsewhere, remote)
+    }
+
+    fn with(
+        settings: Settings,
+        store: Arc<MemoryStore>,
+        clock: Arc<Hands>,
+        elsewhere: Arc<Inbox>,
+        remote: Arc<dyn Remote>,
+    ) -> Server {
         let mut registrar = Registrar::new();
         stonechat_ext::install_all(&mut registrar);
-        let elsewhere = Arc::new(Inbox::default());
         let router = Router::new(Parts {
             hosts: Hosts::new([domain()]).unwrap(),
             settings,
             store: store.clone(),
             registry: Registry::build(registrar).unwrap(),
-            remote: Arc::new(Elsewhere(elsewhere.clone())),
+            remote,
             clock: clock.clone(),
             random: Arc::new(Counting(AtomicU8::new(0))),
         });

@@ -3,7 +3,7 @@
 use super::{accept, accept_on, written};
 use stonechat_stanza::ContentNamespace::{Client, Server};
 use stonechat_stanza::{
-    ErrorType, IqType, Stanza, StanzaCondition, StanzaError, StanzaType, StreamCondition, StreamError, ns,
+    BROUGHT_BACK, ErrorType, IqType, Stanza, StanzaCondition, StanzaError, StanzaType, StreamCondition, StreamError, ns,
 };
 use stonechat_xml::Element;
 
@@ -44,7 +44,7 @@ fn rfc6120_8_2_3_a_result_goes_back_with_the_same_id() {
 }
 
 #[test]
-fn rfc6120_8_3_1_an_error_carries_the_request_for_an_iq_only() {
+fn rfc6120_8_3_1_an_error_brings_the_payload_back_but_for_a_presence() {
     let error = StanzaError::new(StanzaCondition::ServiceUnavailable);
     let expected = "<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>";
     let iq = accept("<iq type='set' id='1' from='a@x.example' to='b@x.example'><q xmlns='urn:x'/></iq>");
@@ -55,13 +55,22 @@ fn rfc6120_8_3_1_an_error_carries_the_request_for_an_iq_only() {
     let message = accept("<message id='1' from='a@x.example' to='b@x.example'><body>hi</body></message>");
     assert_eq!(
         written(&message.error_reply(&error).unwrap(), Server),
-        format!("<message from='b@x.example' to='a@x.example' type='error' id='1'>{expected}</message>")
+        format!("<message from='b@x.example' to='a@x.example' type='error' id='1'><body>hi</body>{expected}</message>")
     );
     let presence = accept("<presence from='a@x.example' to='b@x.example'><show>away</show></presence>");
     assert_eq!(
         written(&presence.error_reply(&error).unwrap(), Server),
         format!("<presence from='b@x.example' to='a@x.example' type='error'>{expected}</presence>")
     );
+}
+
+#[test]
+fn rfc6120_8_3_1_an_error_about_a_large_message_does_not_bring_it_back() {
+    let error = StanzaError::new(StanzaCondition::ServiceUnavailable);
+    for (letters, brought_back) in [(BROUGHT_BACK - 13, true), (BROUGHT_BACK - 12, false)] {
+        let message = accept(&format!("<message id='1'><body>{}</body></message>", "a".repeat(letters)));
+        assert_eq!(message.error_reply(&error).unwrap().has_child("body", ""), brought_back, "{letters}");
+    }
 }
 
 #[test]
