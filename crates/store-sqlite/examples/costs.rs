@@ -21,6 +21,7 @@ use stonechat_store::{
 use stonechat_store_sqlite::{Durability, Options, SqliteStore};
 
 const NO_BOUNDS: (u64, u64) = (u64::MAX, u64::MAX);
+const TEXT: &str = "Wherefore art thou? Deny thy father and refuse thy name.";
 /// When the first message was sent.
 const BEGIN: u64 = 1_700_000_000_000;
 
@@ -190,7 +191,28 @@ impl Waiting {
     }
 }
 
+/// What SQLite takes for the bytes alone: rows of a stanza's size at the end of one table, so many to a synced commit.
+fn floor(directory: &Path) {
+    let connection = rusqlite::Connection::open(directory.join("floor.sqlite")).unwrap();
+    let setup = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE t (a INTEGER PRIMARY KEY, b BLOB)";
+    connection.execute_batch(setup).unwrap();
+    let xml = stanza("person1@example.org/phone.x7Kq", "person2@example.org/phone.x7Kq", 1, TEXT);
+    for (group, groups) in [(2, 500), (16, 500), (150, 200)] {
+        let spent = processor("costs");
+        for _ in 0..groups {
+            connection.prepare_cached("BEGIN IMMEDIATE").unwrap().execute([]).unwrap();
+            for _ in 0..group {
+                connection.prepare_cached("INSERT INTO t (b) VALUES (?1)").unwrap().execute([&xml]).unwrap();
+            }
+            connection.prepare_cached("COMMIT").unwrap().execute([]).unwrap();
+        }
+        let each = (processor("costs") - spent) / f64::from(group * groups);
+        println!("the bytes alone, {group} to a commit: {each:.1}");
+    }
+}
+
 async fn halves(directory: &Path) {
+    floor(directory);
     println!("microseconds of processor time for each half (10000 people, 2000 talks at a time)");
     for kind in [Kind::Archived, Kind::Counted, Kind::Acknowledged, Kind::Away] {
         let path = directory.join(format!("{kind:?}.sqlite"));
@@ -204,7 +226,8 @@ async fn halves(directory: &Path) {
         }
         waiting.until(0).await;
         for (group, messages) in [(2, 1_000), (32, 8_000), (2_000, 100_000)] {
-            let (begun, spent, before) = (Instant::now(), processor("store-writer"), store.statistics());
+            let (begun, before) = (Instant::now(), store.statistics());
+            let (spent, folding) = (processor("store-writer"), processor("store-log"));
             for _ in 0..messages {
                 traffic.message(&store, kind, &mut waiting);
                 // As many wait at a time, and they are let go together.
@@ -215,9 +238,10 @@ async fn halves(directory: &Path) {
             waiting.until(0).await;
             let halves = f64::from(messages) * 2.0;
             let writer = (processor("store-writer") - spent) / halves;
+            let folding = (processor("store-log") - folding) / halves;
             let after = store.statistics();
             println!(
-                "{kind:?}, {group} at a time: {writer:.1} of the writer, {:.0} halves/s, {:.0} writes to a commit",
+                "{kind:?}, {group} at a time: {writer:.1} of the writer, {folding:.1} of folding, {:.0} halves/s, {:.0} writes to a commit",
                 halves / begun.elapsed().as_secs_f64(),
                 (after.writes - before.writes) as f64 / (after.commits - before.commits) as f64,
             );

@@ -2,7 +2,8 @@
 //!
 //! One thread writes. It takes what is queued, runs it in one transaction and answers after the commit (group commit), so
 //! a synced commit is shared by all that wait for it. A few threads read, each with its own connection: a read sees every write
-//! that was called before it, and nothing that is not committed. Statements are prepared ones only.
+//! that was called before it, and nothing that is not committed. One more folds the log of writes into the file. Statements are
+//! prepared ones only.
 //!
 //! Deliberately absent: protocol rules, and any SQL outside this crate.
 
@@ -12,6 +13,7 @@ mod desk;
 mod devices;
 mod documents;
 mod errors;
+mod folding;
 mod lists;
 mod lock;
 mod migrate;

@@ -3,6 +3,7 @@
 use crate::archive::unfinished;
 use crate::desk::Desk;
 use crate::errors::{io, sql};
+use crate::folding::Folding;
 use crate::lock::Lock;
 use crate::migrate::{MIGRATIONS, migrate};
 use crate::reader::{Readers, read};
@@ -100,7 +101,8 @@ impl SqliteStore {
             Ok(reader)
         })?;
         let unfinished = unfinished(&connection)?;
-        let writer = Arc::new(Writer::start(connection, lock, readers.clone(), options.queue)?);
+        let folding = Folding::start(&mut connection, Connection::open(path).map_err(sql)?)?;
+        let writer = Arc::new(Writer::start(connection, folding, lock, readers.clone(), options.queue)?);
         let store = SqliteStore { writer, readers, path: path.to_owned(), expiry: Arc::default() };
         for account in unfinished {
             drop(store.erase(account));
@@ -180,11 +182,8 @@ impl SqliteStore {
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Statements kept prepared by each connection: more than there are.
 const STATEMENTS: usize = 128;
-/// Pages in the log of writes before they are folded into the file: 16 MiB, so that a page that is written often is folded
-/// in once for many commits.
-const CHECKPOINT_PAGES: i64 = 4_000;
 /// To this the log is cut after it was longer.
-const LOG_BYTES: i64 = 64 << 20;
+const LOG_BYTES: i64 = 96 << 20;
 /// Pages the writing connection keeps in memory, in KiB (negative: SQLite's way to say so).
 const CACHE: i64 = -16_384;
 
@@ -204,7 +203,6 @@ fn prepare(connection: &Connection, options: Options) -> Result<()> {
     set("foreign_keys", &true)?;
     set("temp_store", &"MEMORY")?;
     set("cache_size", &CACHE)?;
-    set("wal_autocheckpoint", &CHECKPOINT_PAGES)?;
     set("journal_size_limit", &LOG_BYTES)?;
     if let Some(pages) = options.max_pages {
         set("max_page_count", &pages)?;

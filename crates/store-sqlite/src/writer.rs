@@ -12,10 +12,12 @@
 
 use crate::desk::Desk;
 use crate::errors::{Refusal, sql};
+use crate::folding::Folding;
 use crate::lock::Lock;
 use crate::queue::Queue;
 use crate::reader::{Read, Readers};
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -174,12 +176,18 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(connection: Connection, lock: Lock, readers: Readers, queue: usize) -> Result<Writer> {
+    pub(crate) fn start(
+        connection: Connection,
+        folding: Folding,
+        lock: Lock,
+        readers: Readers,
+        queue: usize,
+    ) -> Result<Writer> {
         let queue = Arc::new(Queue::new(queue.max(1)));
         let counts = Arc::new(Counts::default());
         let (end, ended) = watch::channel(false);
         let desk = Desk::new(connection);
-        let thread = Thread { desk, counts: Arc::clone(&counts), readers, failures: 0, broken: None };
+        let thread = Thread { desk, folding, counts: Arc::clone(&counts), readers, failures: 0, broken: None };
         let messages = Arc::clone(&queue);
         std::thread::Builder::new()
             .name("store-writer".into())
@@ -284,6 +292,7 @@ fn execute_raw(connection: &Connection, statement: &str) -> rusqlite::Result<()>
 
 struct Thread {
     desk: Desk,
+    folding: Folding,
     counts: Arc<Counts>,
     readers: Readers,
     /// Groups refused since the last commit.
@@ -302,7 +311,12 @@ impl Thread {
         }
         self.readers.close();
         // What these cannot do is done at the next start.
-        if let Err(source) = self.desk.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);") {
+        let closed = if self.folding.end() {
+            self.desk.execute_batch("PRAGMA optimize; PRAGMA wal_checkpoint(TRUNCATE);")
+        } else {
+            self.desk.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(|_| ())
+        };
+        if let Err(source) = closed {
             debug!(event = "store.close_checkpoint", %source, "the log of writes was not folded in");
         }
         if let Err(source) = self.desk.close() {
@@ -327,6 +341,8 @@ impl Thread {
                 Message::Read(read) => self.readers.push(read),
             }
         }
+        // Behind the answers: nobody waits for it.
+        self.folding.committed(&self.desk);
     }
 
     /// Logs the first of a row of failures and the end of the row: a full disk is not helped by a line for each.
@@ -419,15 +435,16 @@ mod tests {
     async fn after_a_failed_sync_nothing_is_written_and_reads_go_on() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a.sqlite");
-        let connection = Connection::open(&path).unwrap();
+        let mut connection = Connection::open(&path).unwrap();
         connection.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a)").unwrap();
+        let folding = Folding::start(&mut connection, Connection::open(&path).unwrap()).unwrap();
         let readers = Readers::start(1, || Connection::open(&path).map_err(sql)).unwrap();
         let failure = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None);
         let refusal = Refusal::new(&failure);
         assert!(refusal.is_final());
         let desk = Desk::new(connection);
         let mut thread =
-            Thread { desk, counts: Arc::new(Counts::default()), readers, failures: 0, broken: Some(refusal) };
+            Thread { desk, folding, counts: Arc::new(Counts::default()), readers, failures: 0, broken: Some(refusal) };
         let (caller, answer) = oneshot::channel();
         let work = |desk: &Desk| desk.execute("INSERT INTO t VALUES (1)", []).map_err(sql);
         thread.counts.unsettled.fetch_add(1, Ordering::AcqRel);

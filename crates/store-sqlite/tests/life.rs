@@ -302,3 +302,26 @@ async fn a_store_that_is_dropped_still_writes_what_was_queued() {
         assert!(matches!(stored.await, Ok(OfflineStored::Stored(_))));
     }
 }
+
+#[tokio::test]
+async fn the_log_of_writes_begins_anew_while_writes_come_without_a_pause() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.sqlite");
+    let options = Options { durability: Durability::Relaxed, ..Options::default() };
+    let store = SqliteStore::open(&path, options).unwrap();
+    let id = account(&store, "juliet@example.org").await;
+    let mut waiting = std::collections::VecDeque::new();
+    // Some 160 MB, with never fewer than a hundred writes under way.
+    for _ in 0..2_500 {
+        waiting.push_back(store.append_offline(id, 1, vec![b'x'; 64_000], u64::MAX, u64::MAX));
+        if waiting.len() > 100 {
+            waiting.pop_front().unwrap().await.unwrap();
+        }
+    }
+    let log = std::fs::metadata(directory.path().join("a.sqlite-wal")).unwrap().len();
+    assert!(log < 100 << 20, "{log} bytes");
+    drop(waiting);
+    assert_eq!(store.count_offline(id).await.unwrap(), 2_500);
+    store.close().await.unwrap();
+    assert!(!directory.path().join("a.sqlite-wal").exists(), "at the end all is in the file");
+}
