@@ -39,11 +39,14 @@ pub struct Options {
     pub readers: usize,
     /// Pages of 4 KiB the file may have at most; for tests of a full disk.
     pub max_pages: Option<u32>,
+    /// Pages of 4 KiB of the log of writes that are folded into the file at a time: many, so that one that is written often is
+    /// folded in once. The log grows to some ten times of it when the disk is slow.
+    pub log_pages: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { durability: Durability::Full, queue: 65_536, readers: 2, max_pages: None }
+        Options { durability: Durability::Full, queue: 65_536, readers: 2, max_pages: None, log_pages: 4_000 }
     }
 }
 
@@ -101,7 +104,7 @@ impl SqliteStore {
             Ok(reader)
         })?;
         let unfinished = unfinished(&connection)?;
-        let folding = Folding::start(&mut connection, Connection::open(path).map_err(sql)?)?;
+        let folding = Folding::start(&mut connection, Connection::open(path).map_err(sql)?, options.log_pages)?;
         let writer = Arc::new(Writer::start(connection, folding, lock, readers.clone(), options.queue)?);
         let store = SqliteStore { writer, readers, path: path.to_owned(), expiry: Arc::default() };
         for account in unfinished {
@@ -179,7 +182,7 @@ impl SqliteStore {
 }
 
 /// Nobody else writes; what is waited for is another program looking into the file.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Statements kept prepared by each connection: more than there are.
 const STATEMENTS: usize = 128;
 /// To this the log is cut after it was longer.

@@ -342,7 +342,9 @@ impl Thread {
             }
         }
         // Behind the answers: nobody waits for it.
-        self.folding.committed(&self.desk);
+        if let Some(refusal) = self.folding.committed(&self.desk) {
+            self.broken.get_or_insert(refusal);
+        }
     }
 
     /// Logs the first of a row of failures and the end of the row: a full disk is not helped by a line for each.
@@ -437,7 +439,7 @@ mod tests {
         let path = directory.path().join("a.sqlite");
         let mut connection = Connection::open(&path).unwrap();
         connection.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a)").unwrap();
-        let folding = Folding::start(&mut connection, Connection::open(&path).unwrap()).unwrap();
+        let folding = Folding::start(&mut connection, Connection::open(&path).unwrap(), 4_000).unwrap();
         let readers = Readers::start(1, || Connection::open(&path).map_err(sql)).unwrap();
         let failure = rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None);
         let refusal = Refusal::new(&failure);

@@ -56,7 +56,9 @@ fn half(id: ArchiveId, stream: &str, number: u64, body: &str) -> Half {
 
 /// Writes without end; each acknowledged message is a line `ack <id> <body>`, told at once.
 async fn child(path: &Path, round: &str) {
-    let store = Arc::new(SqliteStore::open(path, Options::default()).unwrap());
+    // The log is folded in all the time, so that some of the kills fall into it.
+    let options = Options { log_pages: 16, ..Options::default() };
+    let store = Arc::new(SqliteStore::open(path, options).unwrap());
     let id = match store.account(&juliet()).await.unwrap() {
         Some(account) => account.id,
         None => {

@@ -2,8 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "these are tests")]
 
 use rusqlite::Connection;
+use std::collections::VecDeque;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use stonechat_jid::BareJid;
 use stonechat_sasl::Credentials;
 use stonechat_store::{
@@ -310,7 +314,7 @@ async fn the_log_of_writes_begins_anew_while_writes_come_without_a_pause() {
     let options = Options { durability: Durability::Relaxed, ..Options::default() };
     let store = SqliteStore::open(&path, options).unwrap();
     let id = account(&store, "juliet@example.org").await;
-    let mut waiting = std::collections::VecDeque::new();
+    let mut waiting = VecDeque::new();
     // Some 160 MB, with never fewer than a hundred writes under way.
     for _ in 0..2_500 {
         waiting.push_back(store.append_offline(id, 1, vec![b'x'; 64_000], u64::MAX, u64::MAX));
@@ -324,4 +328,39 @@ async fn the_log_of_writes_begins_anew_while_writes_come_without_a_pause() {
     assert_eq!(store.count_offline(id).await.unwrap(), 2_500);
     store.close().await.unwrap();
     assert!(!directory.path().join("a.sqlite-wal").exists(), "at the end all is in the file");
+}
+
+#[tokio::test]
+async fn the_log_of_writes_begins_anew_though_there_is_always_somebody_who_reads() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.sqlite");
+    let options = Options { durability: Durability::Relaxed, log_pages: 50, ..Options::default() };
+    let store = SqliteStore::open(&path, options).unwrap();
+    let id = account(&store, "juliet@example.org").await;
+    // Three that read in turn, each begun before the one before it ends.
+    let stop = Arc::new(AtomicBool::new(false));
+    let readers: Vec<_> = (0..3)
+        .map(|number| {
+            let (reader, stop) = (Connection::open(&path).unwrap(), Arc::clone(&stop));
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(7 * number));
+                while !stop.load(Ordering::Relaxed) {
+                    reader.execute_batch("BEGIN; SELECT count(*) FROM accounts;").unwrap();
+                    std::thread::sleep(Duration::from_millis(20));
+                    reader.execute_batch("COMMIT").unwrap();
+                }
+            })
+        })
+        .collect();
+    for _ in 0..2_000 {
+        keep(&store, id, 8_000).await.unwrap();
+    }
+    stop.store(true, Ordering::Relaxed);
+    for reader in readers {
+        reader.join().unwrap();
+    }
+    // 16 MB were written at the least; 50 pages are 200 KB.
+    let log = std::fs::metadata(directory.path().join("a.sqlite-wal")).unwrap().len();
+    assert!(log < 10 << 20, "{log} bytes");
+    store.close().await.unwrap();
 }
