@@ -87,7 +87,6 @@ fn works(line: &mut Line) {
     }
 }
 
-#[ignore = "a crowd, kills and cuts: run by name, with --ignored"]
 #[tokio::test(flavor = "multi_thread")]
 async fn flights_of_a_classic_log_in() {
     against_the_binary(|port| {
@@ -116,7 +115,6 @@ async fn flights_of_a_classic_log_in() {
     .await;
 }
 
-#[ignore = "a crowd, kills and cuts: run by name, with --ignored"]
 #[tokio::test(flavor = "multi_thread")]
 async fn flights_of_a_log_in_with_sasl2_and_bind_2_by_password() {
     against_the_binary(|port| {
@@ -136,7 +134,6 @@ async fn flights_of_a_log_in_with_sasl2_and_bind_2_by_password() {
     .await;
 }
 
-#[ignore = "a crowd, kills and cuts: run by name, with --ignored"]
 #[tokio::test(flavor = "multi_thread")]
 async fn flights_of_a_log_in_by_token_are_one_with_the_header() {
     against_the_binary(|port| {
@@ -155,7 +152,6 @@ async fn flights_of_a_log_in_by_token_are_one_with_the_header() {
     .await;
 }
 
-#[ignore = "a crowd, kills and cuts: run by name, with --ignored"]
 #[tokio::test(flavor = "multi_thread")]
 async fn flights_of_a_resumption_by_token_are_one_with_the_header() {
     against_the_binary(|port| {

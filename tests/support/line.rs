@@ -87,6 +87,11 @@ impl Line {
         self.flights
     }
 
+    /// The server's certificate.
+    pub fn certificate(&self) -> Vec<u8> {
+        self.stream.conn.peer_certificates().expect("a handshake")[0].to_vec()
+    }
+
     /// The data of tls-exporter (RFC 9266 §2).
     pub fn exporter(&self) -> Vec<u8> {
         self.stream.conn.export_keying_material(vec![0u8; 32], b"EXPORTER-Channel-Binding", Some(b"")).unwrap()
@@ -149,7 +154,12 @@ impl Line {
 
     /// Begins a SCRAM exchange; its first message.
     pub fn scram(name: &str) -> (Scram, String) {
-        let password = prepare_password(PASSWORD).unwrap();
+        Line::scram_with(name, PASSWORD)
+    }
+
+    /// The same, with a password of its own.
+    pub fn scram_with(name: &str, password: &str) -> (Scram, String) {
+        let password = prepare_password(password).unwrap();
         let scram = Scram::new(Hash::Sha256, name, &password, b"a nonce that is long enough", None);
         let initial = encode(&scram.initial());
         (scram, initial)
