@@ -18,7 +18,7 @@ use stonechat_router::{Durability, Hosts, NoRemote, Parts, Random, Registrar, Re
 use stonechat_sasl::DecoySecret;
 use stonechat_store::Store;
 use stonechat_store_sqlite::{Options, SqliteStore};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
@@ -97,6 +97,8 @@ pub(crate) struct Control {
     config: Mutex<Config>,
     listening: Vec<String>,
     stop: watch::Sender<bool>,
+    /// Wakes whoever removes what is too old: it may be so earlier now.
+    expiry: Arc<Notify>,
 }
 
 /// Starts everything: nothing listens before everything that can fail has succeeded.
@@ -137,6 +139,7 @@ pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
         listening: listeners.describe(),
         config: Mutex::new(config),
         stop,
+        expiry: Arc::default(),
     });
     let admin = Arc::new(Admin {
         router: router.clone(),
@@ -155,13 +158,14 @@ pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
         let _ = std::fs::remove_file(&admin_socket);
     })?;
     opened.accept(&front, &control, &incoming, &mut tasks);
-    let archives = router.clone();
+    let (archives, expiry) = (router.clone(), Arc::clone(&control.expiry));
     tasks.push(tokio::spawn(async move {
         loop {
             if let Err(source) = archives.expire_archives().await {
                 warn!(event = "archive.expire_failed", %source, "what is too old stays in the archives");
             }
-            tokio::time::sleep(Duration::from_secs(3600)).await;
+            // Abuse case 110: what is not to be kept any more is gone at once. Else now and then is enough.
+            let _ = tokio::time::timeout(Duration::from_secs(3600), expiry.notified()).await;
         }
     }));
     let sweeper = router.clone();
@@ -360,6 +364,9 @@ impl Control {
         self.router.set_hosts(hosts);
         // The store was opened with the old one: the two must agree on what a commit is.
         self.router.set_settings(Settings { durability: old.settings.durability, ..new.settings.clone() });
+        if old.settings.archive != new.settings.archive {
+            self.expiry.notify_one();
+        }
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = new;
         Ok(reloaded)
     }

@@ -6,7 +6,10 @@ use crate::support::server::{Options, Server, binary};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output};
+use stonechat_jid::{BareJid, Jid};
 use stonechat_sasl::encode;
+use stonechat_store::{Accounts as _, ArchiveId, ArchiveRow, Archives as _, Half, Store as _};
+use stonechat_store_sqlite::SqliteStore;
 
 fn stonechat(config: &Path, arguments: &[&str]) -> Output {
     Command::new(binary()).args(arguments).arg("--config").arg(config).output().unwrap()
@@ -138,6 +141,49 @@ async fn abuse_159_a_bad_configuration_changes_nothing() {
     std::fs::write(server.config(), good).unwrap();
     assert!(stonechat(&server.config(), &["reload"]).status.success());
     romeo.heard().await;
+    server.stop().await;
+}
+
+/// How many messages are in the archive of who asks.
+async fn archived(person: &mut Person, id: &str) -> String {
+    let none = "<set xmlns='http://jabber.org/protocol/rsm'><max>0</max></set>";
+    person.say(&format!("<iq type='set' id='{id}'><query xmlns='urn:xmpp:mam:2'>{none}</query></iq>")).await;
+    let heard = person.heard().await;
+    let answer = heard.iter().find(|came| came.attribute("id") == Some(id)).expect("an answer");
+    let set = answer.child("fin", "urn:xmpp:mam:2").and_then(|fin| fin.child("set", "http://jabber.org/protocol/rsm"));
+    set.and_then(|set| set.child("count", "http://jabber.org/protocol/rsm")).expect("a count").text()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_110_what_is_not_to_be_kept_any_more_is_gone_with_the_reload() {
+    let mut server = Server::start().await;
+    let good = std::fs::read_to_string(server.config()).unwrap();
+    server.stopped().await;
+    // A message of the year 2001.
+    let path = server.directory.path().join("data/stonechat.sqlite");
+    let store = SqliteStore::open(&path, stonechat_store_sqlite::Options::default()).unwrap();
+    let account = store.account(&BareJid::parse("romeo@localhost").unwrap()).await.unwrap().unwrap().id;
+    let row = ArchiveRow {
+        id: ArchiveId::first_at(1_000_000_000_000),
+        with: Jid::parse("juliet@localhost").unwrap(),
+        stanza: b"<message xmlns='jabber:client' type='chat'><body>old</body></message>".to_vec(),
+        mark: None,
+    };
+    store.record(account, Half { archive: Some(row), ..Half::default() }, (1, 1_000)).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    std::fs::write(server.config(), format!("{good}[archive]\nkeep = \"forever\"\n")).unwrap();
+    server.restart().await;
+    let mut romeo = Person::present(&server, "romeo", "balcony").await;
+    assert_eq!(archived(&mut romeo, "a").await, "1");
+    std::fs::write(server.config(), format!("{good}[archive]\nkeep = \"1y\"\n")).unwrap();
+    assert!(stonechat(&server.config(), &["reload"]).status.success());
+    // It is removed beside the answer.
+    let mut asked = 0;
+    while archived(&mut romeo, &format!("b{asked}")).await != "0" {
+        asked += 1;
+        assert!(asked < 2_000, "it is gone");
+    }
     server.stop().await;
 }
 

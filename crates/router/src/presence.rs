@@ -115,7 +115,7 @@ impl Router {
                     loaded
                         .roster
                         .values()
-                        .filter(|item| item.subscription.pending_in)
+                        .filter(|item| item.subscription.pending_in && !loaded.blocks(&item.jid.clone().into()))
                         .map(|item| request_of(item, &cell.jid))
                         .collect()
                 }

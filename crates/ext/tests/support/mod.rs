@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain, Level};
@@ -77,6 +77,8 @@ pub(crate) enum Event {
 pub(crate) struct Inbox {
     events: Mutex<Vec<Event>>,
     arrived: Notify,
+    /// How often the server asked what was handled.
+    pub(crate) requests: AtomicUsize,
 }
 
 impl Inbox {
@@ -133,6 +135,7 @@ impl Outbox for Inbox {
         true
     }
     fn request_acknowledgement(&self) -> Pushed {
+        self.requests.fetch_add(1, Ordering::SeqCst);
         Pushed::Queued
     }
 }
