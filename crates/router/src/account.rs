@@ -24,8 +24,9 @@ use stonechat_im::plan::Carbons;
 use stonechat_im::presence::DirectedPresence;
 use stonechat_im::roster::RosterItem;
 use stonechat_jid::{BareJid, FullJid, Jid};
-use stonechat_stanza::{Stanza, StreamCondition, StreamError};
-use stonechat_store::{AccountId, ArchiveId, PushRegistration, Reference, SmId, StoredRoster};
+use stonechat_stanza::{Stanza, StreamCondition, StreamError, ns};
+use stonechat_store::{AccountId, ArchiveId, PushRegistration, Reference, Resident, SmId};
+use stonechat_xml::Element;
 use tokio::sync::{Notify, oneshot, watch};
 
 const SHARDS: usize = 64;
@@ -447,24 +448,28 @@ impl Session {
 }
 
 impl Loaded {
-    pub(crate) fn new(id: AccountId, stored: StoredRoster) -> Loaded {
-        let roster = stored
+    pub(crate) fn new(resident: Resident) -> Loaded {
+        let preferences = resident.archive_preferences.and_then(|xml| Element::parse(&xml, ns::MAM).ok());
+        let roster = resident
+            .roster
             .entries
             .into_iter()
             .map(|record| (record.jid.clone(), crate::roster::item_from_record(record)))
             .collect();
         Loaded {
-            id,
-            roster_version: stored.version,
-            horizon: stored.horizon,
+            id: resident.id,
+            roster_version: resident.roster.version,
+            horizon: resident.roster.horizon,
             roster,
-            removed: stored.removed,
-            last_archived: None,
-            recent: VecDeque::new(),
+            removed: resident.roster.removed,
+            last_archived: resident.last_archived,
+            recent: resident.marks.into_iter().rev().collect(),
             eligible: VecDeque::new(),
-            preferences: ArchivePreferences::default(),
-            blocked: Vec::new(),
-            push: Vec::new(),
+            preferences: preferences
+                .and_then(|element| ArchivePreferences::from_element(&element).ok())
+                .unwrap_or_default(),
+            blocked: resident.blocked,
+            push: resident.push,
             unseen: 0,
         }
     }

@@ -4,7 +4,6 @@
 //! and an error is never answered, so the queue runs empty.
 
 use crate::account::{Cell, Load, Loaded, Overfull, Session, State};
-use crate::archive::ArchivePreferences;
 use crate::effects::Effects;
 use crate::messages::{Arrival, Provenance, Sent, blocked_by_oneself, refuse};
 use crate::presence::InboundPresence;
@@ -15,9 +14,8 @@ use std::sync::Arc;
 use stonechat_im::classify::IqOrigin;
 use stonechat_im::plan::{Address, Archiving, Counting, IqPlan, Recipient, SessionState, plan_iq};
 use stonechat_jid::{BareJid, FullJid, Jid};
-use stonechat_stanza::{IqType, Kind, Stanza, StanzaCondition, StanzaError, StanzaType, ns};
-use stonechat_store::{SavedSession, SmId, XmlKind};
-use stonechat_xml::Element;
+use stonechat_stanza::{IqType, Kind, Stanza, StanzaCondition, StanzaError, StanzaType};
+use stonechat_store::{SavedSession, SmId};
 use tracing::{debug, error, warn};
 
 impl Router {
@@ -62,33 +60,13 @@ impl Router {
 
     async fn read_account(&self, jid: &BareJid) -> Result<Option<(Loaded, Vec<SavedSession>)>, stonechat_store::Error> {
         let store = &self.inner.store;
-        let Some(account) = store.account(jid).await? else { return Ok(None) };
-        let id = account.id;
-        // All of them at once: a log-in waits for the slowest, not for the sum.
-        let (roster, bounds, marks, blocked, push, preferences, holders) = tokio::try_join!(
-            store.roster(id),
-            store.archive_bounds(id),
-            store.recent_marks(id, crate::archive::RECENT_LOADED),
-            store.blocked(id),
-            store.push_registrations(id),
-            store.xml(id, XmlKind::ArchivePreferences, ""),
-            store.spool_holders(id),
-        )?;
+        let Some(resident) = store.resident(jid, crate::archive::RECENT_LOADED).await? else { return Ok(None) };
         let sessions = match self.has_saved_sessions(jid) {
-            crate::resumption::Saves::Some => store.take_sessions(id).await?,
+            crate::resumption::Saves::Some => store.take_sessions(resident.id).await?,
             crate::resumption::Saves::None => Vec::new(),
         };
-        self.release_later(id, holders, &sessions);
-        let mut loaded = Loaded::new(id, roster);
-        loaded.last_archived = bounds.map(|(_, last)| last);
-        loaded.recent = marks.into_iter().rev().collect();
-        loaded.eligible = loaded.recent.clone();
-        loaded.blocked = blocked;
-        loaded.push = push;
-        loaded.preferences = preferences
-            .and_then(|xml| Element::parse(&xml, ns::MAM).ok())
-            .and_then(|element| ArchivePreferences::from_element(&element).ok())
-            .unwrap_or_default();
+        self.release_later(resident.id, resident.holders.clone(), &sessions);
+        let loaded = Loaded::new(resident);
         Ok(Some((loaded, sessions)))
     }
 

@@ -3,8 +3,8 @@
 use crate::accounts::unsigned;
 use crate::errors::sql;
 use crate::open::SqliteStore;
-use rusqlite::{OptionalExtension, params};
-use stonechat_store::{AccountId, AccountXml, Error, Pending, XmlKind};
+use rusqlite::{Connection, OptionalExtension, params};
+use stonechat_store::{AccountId, AccountXml, Error, Pending, Result, XmlKind};
 
 fn number(kind: XmlKind) -> i64 {
     match kind {
@@ -14,17 +14,17 @@ fn number(kind: XmlKind) -> i64 {
     }
 }
 
+pub(crate) fn document(connection: &Connection, id: AccountId, kind: XmlKind, key: &str) -> Result<Option<Vec<u8>>> {
+    connection
+        .prepare_cached("SELECT document FROM documents WHERE account = ?1 AND kind = ?2 AND key = ?3")
+        .and_then(|mut statement| statement.query_row(params![id.0, number(kind), key], |row| row.get(0)).optional())
+        .map_err(sql)
+}
+
 impl AccountXml for SqliteStore {
     fn xml(&self, id: AccountId, kind: XmlKind, key: &str) -> Pending<Option<Vec<u8>>> {
         let key = key.to_owned();
-        self.read(move |connection| {
-            connection
-                .prepare_cached("SELECT document FROM documents WHERE account = ?1 AND kind = ?2 AND key = ?3")
-                .and_then(|mut statement| {
-                    statement.query_row(params![id.0, number(kind), key], |row| row.get(0)).optional()
-                })
-                .map_err(sql)
-        })
+        self.read(move |connection| document(connection, id, kind, &key))
     }
 
     fn put_xml(

@@ -20,6 +20,7 @@ mod migrate;
 mod open;
 mod queue;
 mod reader;
+mod residents;
 mod rosters;
 mod spool;
 mod writer;

@@ -15,14 +15,16 @@ fn count(connection: &Connection, statement: &str, account: AccountId) -> Result
         .map_err(sql)
 }
 
+pub(crate) fn blocked(connection: &Connection, account: AccountId) -> Result<Vec<Jid>> {
+    let mut statement =
+        connection.prepare_cached("SELECT jid FROM blocked WHERE account = ?1 ORDER BY jid").map_err(sql)?;
+    let rows = statement.query_map([account.0], |row| parsed(row, 0, Jid::parse)).map_err(sql)?;
+    rows.collect::<rusqlite::Result<_>>().map_err(sql)
+}
+
 impl BlockLists for SqliteStore {
     fn blocked(&self, account: AccountId) -> Pending<Vec<Jid>> {
-        self.read(move |connection| {
-            let mut statement =
-                connection.prepare_cached("SELECT jid FROM blocked WHERE account = ?1 ORDER BY jid").map_err(sql)?;
-            let rows = statement.query_map([account.0], |row| parsed(row, 0, Jid::parse)).map_err(sql)?;
-            rows.collect::<rusqlite::Result<_>>().map_err(sql)
-        })
+        self.read(move |connection| blocked(connection, account))
     }
 
     fn change_blocked(&self, account: AccountId, add: Vec<Jid>, remove: Vec<Jid>, most: usize) -> Pending<()> {
@@ -60,17 +62,17 @@ fn registration(row: &Row<'_>) -> rusqlite::Result<PushRegistration> {
     })
 }
 
+pub(crate) fn push_registrations(connection: &Connection, account: AccountId) -> Result<Vec<PushRegistration>> {
+    let mut statement = connection
+        .prepare_cached("SELECT service, node, options, resource FROM push WHERE account = ?1 ORDER BY service, node")
+        .map_err(sql)?;
+    let rows = statement.query_map([account.0], registration).map_err(sql)?;
+    rows.collect::<rusqlite::Result<_>>().map_err(sql)
+}
+
 impl PushRegistrations for SqliteStore {
     fn push_registrations(&self, account: AccountId) -> Pending<Vec<PushRegistration>> {
-        self.read(move |connection| {
-            let mut statement = connection
-                .prepare_cached(
-                    "SELECT service, node, options, resource FROM push WHERE account = ?1 ORDER BY service, node",
-                )
-                .map_err(sql)?;
-            let rows = statement.query_map([account.0], registration).map_err(sql)?;
-            rows.collect::<rusqlite::Result<_>>().map_err(sql)
-        })
+        self.read(move |connection| push_registrations(connection, account))
     }
 
     fn put_push(&self, account: AccountId, registration: PushRegistration, most: usize) -> Pending<()> {

@@ -45,53 +45,55 @@ fn set_version(connection: &Connection, id: AccountId, version: u64) -> Result<(
         .map_err(sql)
 }
 
+pub(crate) fn roster(connection: &Connection, id: AccountId) -> Result<StoredRoster> {
+    let mut roster = StoredRoster::default();
+    let versions: Option<(i64, i64)> = connection
+        .prepare_cached("SELECT version, horizon FROM roster_versions WHERE account = ?1")
+        .and_then(|mut statement| statement.query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?))).optional())
+        .map_err(sql)?;
+    if let Some((version, horizon)) = versions {
+        roster.version = unsigned(version);
+        roster.horizon = unsigned(horizon);
+    }
+    let mut statement = connection
+        .prepare_cached("SELECT contact, name, groups, flags, request, version FROM roster WHERE account = ?1")
+        .map_err(sql)?;
+    let mut rows = statement.query([id.0]).map_err(sql)?;
+    while let Some(row) = rows.next().map_err(sql)? {
+        let contact: String = row.get(0).map_err(sql)?;
+        let groups: String = row.get(2).map_err(sql)?;
+        let flags: i64 = row.get(3).map_err(sql)?;
+        roster.entries.push(RosterRecord {
+            jid: BareJid::parse(&contact).map_err(|source| Error::Backend(Box::new(source)))?,
+            name: row.get(1).map_err(sql)?,
+            groups: groups.split(SEPARATOR).filter(|group| !group.is_empty()).map(str::to_owned).collect(),
+            subscription: StoredSubscription {
+                to: flags & TO != 0,
+                from: flags & FROM != 0,
+                pending_out: flags & PENDING_OUT != 0,
+                pending_in: flags & PENDING_IN != 0,
+                approved: flags & APPROVED != 0,
+            },
+            request: row.get(4).map_err(sql)?,
+            listed: flags & LISTED != 0,
+            version: unsigned(row.get(5).map_err(sql)?),
+        });
+    }
+    let mut statement = connection
+        .prepare_cached("SELECT contact, version FROM roster_removed WHERE account = ?1 ORDER BY version")
+        .map_err(sql)?;
+    let mut rows = statement.query([id.0]).map_err(sql)?;
+    while let Some(row) = rows.next().map_err(sql)? {
+        let contact: String = row.get(0).map_err(sql)?;
+        let contact = BareJid::parse(&contact).map_err(|source| Error::Backend(Box::new(source)))?;
+        roster.removed.push((contact, unsigned(row.get(1).map_err(sql)?)));
+    }
+    Ok(roster)
+}
+
 impl Rosters for SqliteStore {
     fn roster(&self, id: AccountId) -> Pending<StoredRoster> {
-        self.read(move |connection| {
-            let mut roster = StoredRoster::default();
-            let versions: Option<(i64, i64)> = connection
-                .prepare_cached("SELECT version, horizon FROM roster_versions WHERE account = ?1")
-                .and_then(|mut statement| statement.query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?))).optional())
-                .map_err(sql)?;
-            if let Some((version, horizon)) = versions {
-                roster.version = unsigned(version);
-                roster.horizon = unsigned(horizon);
-            }
-            let mut statement = connection
-                .prepare_cached("SELECT contact, name, groups, flags, request, version FROM roster WHERE account = ?1")
-                .map_err(sql)?;
-            let mut rows = statement.query([id.0]).map_err(sql)?;
-            while let Some(row) = rows.next().map_err(sql)? {
-                let contact: String = row.get(0).map_err(sql)?;
-                let groups: String = row.get(2).map_err(sql)?;
-                let flags: i64 = row.get(3).map_err(sql)?;
-                roster.entries.push(RosterRecord {
-                    jid: BareJid::parse(&contact).map_err(|source| Error::Backend(Box::new(source)))?,
-                    name: row.get(1).map_err(sql)?,
-                    groups: groups.split(SEPARATOR).filter(|group| !group.is_empty()).map(str::to_owned).collect(),
-                    subscription: StoredSubscription {
-                        to: flags & TO != 0,
-                        from: flags & FROM != 0,
-                        pending_out: flags & PENDING_OUT != 0,
-                        pending_in: flags & PENDING_IN != 0,
-                        approved: flags & APPROVED != 0,
-                    },
-                    request: row.get(4).map_err(sql)?,
-                    listed: flags & LISTED != 0,
-                    version: unsigned(row.get(5).map_err(sql)?),
-                });
-            }
-            let mut statement = connection
-                .prepare_cached("SELECT contact, version FROM roster_removed WHERE account = ?1 ORDER BY version")
-                .map_err(sql)?;
-            let mut rows = statement.query([id.0]).map_err(sql)?;
-            while let Some(row) = rows.next().map_err(sql)? {
-                let contact: String = row.get(0).map_err(sql)?;
-                let contact = BareJid::parse(&contact).map_err(|source| Error::Backend(Box::new(source)))?;
-                roster.removed.push((contact, unsigned(row.get(1).map_err(sql)?)));
-            }
-            Ok(roster)
-        })
+        self.read(move |connection| roster(connection, id))
     }
 
     fn put_roster_entry(&self, id: AccountId, entry: RosterRecord) -> Pending<()> {

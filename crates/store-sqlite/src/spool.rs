@@ -172,6 +172,12 @@ impl Offline for SqliteStore {
     }
 }
 
+pub(crate) fn holders(connection: &Connection, account: AccountId) -> Result<Vec<SmId>> {
+    let mut statement = connection.prepare_cached(HOLDERS).map_err(sql)?;
+    let rows = statement.query_map([account.0], |row| row.get(0).map(SmId)).map_err(sql)?;
+    rows.collect::<rusqlite::Result<_>>().map_err(sql)
+}
+
 fn saved(connection: &Connection, account: AccountId) -> Result<Vec<SavedSession>> {
     let mut statement = connection.prepare_cached(SAVED).map_err(sql)?;
     let rows = statement
@@ -233,14 +239,11 @@ impl Sessions for SqliteStore {
     }
 
     fn spool_holders(&self, account: AccountId) -> Pending<Vec<SmId>> {
-        self.read(move |connection| {
-            if !alive(connection, account)? {
-                return Ok(Vec::new());
-            }
-            let mut statement = connection.prepare_cached(HOLDERS).map_err(sql)?;
-            let rows = statement.query_map([account.0], |row| row.get(0).map(SmId)).map_err(sql)?;
-            rows.collect::<rusqlite::Result<_>>().map_err(sql)
-        })
+        self.read(
+            move |connection| {
+                if alive(connection, account)? { holders(connection, account) } else { Ok(Vec::new()) }
+            },
+        )
     }
 
     fn acknowledge_spool(&self, account: AccountId, id: SmId, number: u64) -> Pending<()> {

@@ -18,6 +18,7 @@ mod lists;
 pub mod memory;
 mod offline;
 mod outgoing;
+mod residents;
 mod rosters;
 mod secrets;
 mod sessions;
@@ -35,6 +36,7 @@ pub use error::{Error, Result};
 pub use lists::{BlockLists, PushRegistration, PushRegistrations};
 pub use offline::{Offline, OfflineId, OfflineMessage, OfflineStored};
 pub use outgoing::{Outgoing, OutgoingId, OutgoingMessage, OutgoingRow};
+pub use residents::{Resident, Residents};
 pub use rosters::{ROSTER_REMOVALS_KEPT, RosterRecord, Rosters, StoredRoster, StoredSubscription};
 pub use secrets::Secrets;
 pub use sessions::{Holder, Others, SavedSession, Sessions, SmId, SpoolRow};
@@ -49,6 +51,7 @@ pub type Pending<T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'static>>;
 /// A whole store.
 pub trait Store:
     Accounts
+    + Residents
     + Rosters
     + Archives
     + Offline

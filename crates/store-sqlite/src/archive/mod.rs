@@ -114,7 +114,17 @@ fn record(desk: &Desk, account: AccountId, half: &Half, limits: (u64, u64)) -> R
     Ok(Recorded { spool, outgoing })
 }
 
-fn recent_marks(connection: &Connection, account: AccountId, limit: usize) -> Result<Vec<Reference>> {
+/// The first and the last id.
+pub(crate) fn bounds(connection: &Connection, account: AccountId) -> Result<Option<(ArchiveId, ArchiveId)>> {
+    let bounds: (Option<i64>, Option<i64>) = connection
+        .prepare_cached(BOUNDS)
+        .and_then(|mut statement| statement.query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?))))
+        .map_err(sql)?;
+    let id = |id: i64| ArchiveId(id.cast_unsigned());
+    Ok(bounds.0.zip(bounds.1).map(|(first, last)| (id(first), id(last))))
+}
+
+pub(crate) fn recent_marks(connection: &Connection, account: AccountId, limit: usize) -> Result<Vec<Reference>> {
     let mut marks: Vec<(u64, Reference)> = Vec::new();
     for (statement, archived) in [(ARCHIVED_MARKS, true), (OTHER_MARKS, false)] {
         let mut statement = connection.prepare_cached(statement).map_err(sql)?;
@@ -199,12 +209,7 @@ impl Archives for SqliteStore {
             if !alive(connection, account)? {
                 return Ok(None);
             }
-            let bounds: (Option<i64>, Option<i64>) = connection
-                .prepare_cached(BOUNDS)
-                .and_then(|mut statement| statement.query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?))))
-                .map_err(sql)?;
-            let id = |id: i64| ArchiveId(id.cast_unsigned());
-            Ok(bounds.0.zip(bounds.1).map(|(first, last)| (id(first), id(last))))
+            bounds(connection, account)
         })
     }
 

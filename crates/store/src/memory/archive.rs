@@ -18,6 +18,10 @@ pub(super) struct Archive {
 }
 
 impl Archive {
+    pub(super) fn bounds(&self) -> Option<(ArchiveId, ArchiveId)> {
+        Some((*self.rows.first_key_value()?.0, *self.rows.last_key_value()?.0))
+    }
+
     fn known(&self, id: ArchiveId) -> Result<()> {
         if self.rows.contains_key(&id) { Ok(()) } else { Err(Error::NotFound) }
     }
@@ -72,7 +76,7 @@ fn page(
     Ok(ArchivePage { messages: rows.into_iter().map(message).collect(), complete: rest == 0 })
 }
 
-fn recent_marks(archive: &Archive, limit: usize) -> Vec<Reference> {
+pub(super) fn recent_marks(archive: &Archive, limit: usize) -> Vec<Reference> {
     let archived = archive.rows.values().rev().take(limit).filter_map(|row| Some((row.id.millis(), row.mark?)));
     let mut marks: Vec<_> = archived.chain(archive.marks.iter().rev().copied()).collect();
     marks.retain(|(_, mark)| mark.repeatable == Repeatable::Recognised);
@@ -138,10 +142,7 @@ impl Archives for MemoryStore {
     }
 
     fn archive_bounds(&self, account: AccountId) -> Pending<Option<(ArchiveId, ArchiveId)>> {
-        self.read(|state| {
-            let rows = &state.accounts.get(&account)?.archive.rows;
-            Some((*rows.first_key_value()?.0, *rows.last_key_value()?.0))
-        })
+        self.read(|state| state.accounts.get(&account)?.archive.bounds())
     }
 
     fn recent_marks(&self, account: AccountId, limit: usize) -> Pending<Vec<Reference>> {

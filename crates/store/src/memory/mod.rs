@@ -10,8 +10,8 @@ mod spool;
 
 use crate::{
     Account, AccountId, AccountState, Accounts, Device, Error, NewAccount, OutgoingId, OutgoingMessage, Pending,
-    PushRegistration, ROSTER_REMOVALS_KEPT, Result, RosterRecord, Rosters, SavedSession, Secrets, Store, StoredRoster,
-    XmlKind,
+    PushRegistration, ROSTER_REMOVALS_KEPT, Resident, Residents, Result, RosterRecord, Rosters, SavedSession, Secrets,
+    Store, StoredRoster, XmlKind,
 };
 use archive::Archive;
 use spool::Spool;
@@ -227,6 +227,24 @@ impl Rosters for MemoryStore {
                 roster.horizon = roster.horizon.max(forgotten);
             }
             Ok(())
+        })
+    }
+}
+
+impl Residents for MemoryStore {
+    fn resident(&self, jid: &BareJid, marks: usize) -> Pending<Option<Resident>> {
+        self.read(|state| {
+            let kept = state.accounts.values().find(|kept| kept.account.jid == *jid)?;
+            Some(Resident {
+                id: kept.account.id,
+                roster: kept.roster.clone(),
+                last_archived: kept.archive.bounds().map(|(_, last)| last),
+                marks: archive::recent_marks(&kept.archive, marks),
+                archive_preferences: kept.documents.get(&(XmlKind::ArchivePreferences, String::new())).cloned(),
+                blocked: kept.blocked.iter().cloned().collect(),
+                push: kept.push.values().cloned().collect(),
+                holders: kept.spool.holders(),
+            })
         })
     }
 }

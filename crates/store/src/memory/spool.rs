@@ -35,6 +35,19 @@ impl Spool {
         Some(OfflineStored::Stored(first))
     }
 
+    /// Sessions that hold rows, in the order of the oldest row of each.
+    pub(super) fn holders(&self) -> Vec<SmId> {
+        let mut holders = Vec::new();
+        for row in self.rows.values() {
+            if let Holder::Session { id, .. } = row.holder
+                && !holders.contains(&id)
+            {
+                holders.push(id);
+            }
+        }
+        holders
+    }
+
     fn of_anybody(&self) -> impl Iterator<Item = (&OfflineId, &SpoolRow)> {
         self.rows.iter().filter(|(_, row)| row.holder == Holder::Anybody)
     }
@@ -108,18 +121,7 @@ impl Sessions for MemoryStore {
     }
 
     fn spool_holders(&self, account: AccountId) -> Pending<Vec<SmId>> {
-        self.read(|state| {
-            let mut holders = Vec::new();
-            let rows = state.accounts.get(&account).map(|kept| kept.spool.rows.values());
-            for row in rows.into_iter().flatten() {
-                if let Holder::Session { id, .. } = row.holder
-                    && !holders.contains(&id)
-                {
-                    holders.push(id);
-                }
-            }
-            holders
-        })
+        self.read(|state| state.accounts.get(&account).map(|kept| kept.spool.holders()).unwrap_or_default())
     }
 
     fn acknowledge_spool(&self, account: AccountId, id: SmId, number: u64) -> Pending<()> {

@@ -17,6 +17,7 @@ mod halves;
 mod lists;
 mod offline;
 mod order;
+mod residents;
 mod rosters;
 mod sessions;
 
@@ -41,6 +42,7 @@ pub async fn run<S: Store>(mut open: impl AsyncFnMut() -> S) {
         accounts::a_tombstone_keeps_a_name_until_it_is_old,
         accounts::abuse_156_a_new_owner_of_a_name_inherits_nothing,
         accounts::abuse_157_nothing_of_an_erased_account_can_be_read,
+        residents::what_is_read_together_is_what_is_read_apart,
         rosters::entries_come_back_as_they_were_put,
         rosters::rfc6121_2_6_the_version_follows_every_change,
         rosters::a_removal_is_told_until_the_contact_is_listed_again,
