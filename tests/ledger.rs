@@ -95,6 +95,16 @@ async fn reliability_r1_kill_9_with_the_archive_on() {
 
 #[ignore = "a crowd, kills and cuts: run by name, with --ignored"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reliability_r1_kill_9_with_the_archive_off() {
+    ledger(Fate::Killed, Archive::Off, 4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reliability_p5_nobody_notices_an_orderly_restart_with_the_archive_on() {
     ledger(Fate::Restarted, Archive::On, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reliability_p5_nobody_notices_an_orderly_restart_with_the_archive_off() {
+    ledger(Fate::Restarted, Archive::Off, 2).await;
 }
