@@ -87,13 +87,11 @@ async fn ledger(fate: Fate, archive: Archive, times: u64) {
     }
 }
 
-#[ignore = "a crowd, kills and cuts: run by name, with --ignored"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reliability_r1_kill_9_with_the_archive_on() {
     ledger(Fate::Killed, Archive::On, 4).await;
 }
 
-#[ignore = "a crowd, kills and cuts: run by name, with --ignored"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reliability_r1_kill_9_with_the_archive_off() {
     ledger(Fate::Killed, Archive::Off, 4).await;

@@ -57,13 +57,11 @@ async fn mobile(archive: Archive) {
     assert_eq!(verdict.not_resumed, 0, "STONECHAT_MOBILE_SEED={seed}: no session is lost\n{summary}");
 }
 
-#[ignore = "a crowd, kills and cuts: run by name, with --ignored"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reliability_r18_mobile_life_with_the_archive_on() {
     mobile(Archive::On).await;
 }
 
-#[ignore = "a crowd, kills and cuts: run by name, with --ignored"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reliability_r18_mobile_life_with_the_archive_off() {
     mobile(Archive::Off).await;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use stonechat_jid::BareJid;
-use stonechat_store::{Accounts as _, Offline as _, Others, Sessions as _};
+use stonechat_store::{Accounts as _, Offline as _, Others, Sessions as _, Share};
 use stonechat_store_sqlite::SqliteStore;
 use stonechat_xml::Element;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -245,9 +245,9 @@ impl Server {
             let id = store.account(&jid).await.unwrap().expect("the account is there").id;
             // As when the time is up that these sessions have to come back.
             for holder in store.spool_holders(id).await.unwrap() {
-                store.release_spool(id, holder, Others::None).await.unwrap();
+                store.release_spool(id, holder.0, Others::None).await.unwrap();
             }
-            for message in store.offline(id, None, usize::MAX >> 1).await.unwrap() {
+            for message in store.offline(id, Share::Anybodys, None, usize::MAX >> 1).await.unwrap() {
                 kept.push((name.clone(), Element::parse(&message.stanza, "jabber:client").unwrap()));
             }
         }

@@ -153,7 +153,7 @@ pub(crate) struct State {
     pub(crate) sessions: SmallVec<[Session; 2]>,
     /// The session to which the kept messages are being delivered.
     pub(crate) draining: Option<SessionId>,
-    /// A message was kept since the drain last looked.
+    /// Messages were kept for whoever comes first, and no drain has looked for them yet.
     pub(crate) kept_lately: bool,
     tickets: u64,
     /// The status of the unavailable presence that the last resource to be available sent (XEP-0012 §3).
@@ -174,8 +174,8 @@ pub(crate) struct Session {
     pub(crate) carbons: Carbons,
     /// Whether its client reads kept messages in the archive.
     pub(crate) history: History,
-    /// The session that it takes the place of, while the store holds messages for that one.
-    pub(crate) inherits: Option<SmId>,
+    /// What the session before it left.
+    pub(crate) inherits: Inherits,
     /// What its connection left behind, while it waits to be resumed (XEP-0198).
     pub(crate) left_behind: Option<LeftBehind>,
     /// The last presence it broadcast, while it is available.
@@ -186,6 +186,17 @@ pub(crate) struct Session {
     /// It has asked for the block list and so gets pushes (XEP-0191 §3.3).
     pub(crate) told_of_blocks: bool,
     pub(crate) directed: DirectedPresence,
+}
+
+/// Whether the store holds messages for a session that are not in its line: those of the session whose place it takes, until
+/// they are drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Inherits {
+    Nothing,
+    /// It holds them for the session that is gone.
+    Of(SmId),
+    /// It holds them for the session itself.
+    Own,
 }
 
 /// How a session gets what was kept while its account was away.
@@ -270,7 +281,7 @@ impl Cell {
         facts: SessionFacts,
     ) -> Result<Option<Session>, BindError> {
         let max = router.settings().max_sessions;
-        let inherits = facts.instead_of.as_deref().and_then(SmId::parse);
+        let inherits = facts.instead_of.as_deref().and_then(SmId::parse).map_or(Inherits::Nothing, Inherits::Of);
         let mut state = self.lock();
         if state.loaded().is_none() {
             return Err(BindError::NotAllowed);

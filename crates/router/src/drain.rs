@@ -1,108 +1,173 @@
-//! Messages that were kept while the account was away, delivered to the first session that may have them (XEP-0160).
+//! Messages that were kept while nobody could have them, delivered to a session that may (XEP-0160).
 //!
 //! They go in order and before anything newer: the session's way out keeps a place for them in its line. A message leaves the
 //! store when the client has it: when it acknowledged it, if it counts (XEP-0198), or when the socket has taken it. So an
 //! interrupted delivery is repeated and never lost; to a client that counts it is not even repeated, because the store knows
 //! as which stanza of which session each message was sent before it is sent.
+//!
+//! What is kept for whoever comes first is drained by one session at a time. What a session inherits from the one that its
+//! client lost (XEP-0198 §5) is its own alone, and waits for nobody else's drain.
+//!
+//! A message that comes meanwhile stands in the line behind the drain, and is in the store for this session under a number of
+//! its own ([`Place::Behind`](stonechat_store::Place)), because nobody knows yet how many go before it. When the drain is
+//! over its number is known, and written before anything behind the drain is sent.
 
-use crate::account::{Cell, History, State};
-use crate::outflow::{Archived, Facts, Item, Shared, Spooled};
+use crate::account::{Cell, History, Inherits, Session, State};
+use crate::outflow::{Facts, Item, Shared, Spooled};
 use crate::resumption::delayed;
 use crate::{Pushed, Router, SessionId, Turn};
 use std::sync::Arc;
 use stonechat_stanza::Stanza;
-use stonechat_store::{AccountId, OfflineMessage, Others, Pending, SmId};
+use stonechat_store::{AccountId, OfflineMessage, Others, Pending, Share, SmId};
 use tracing::error;
 
 /// Kept messages delivered between two waits.
 const BATCH: usize = 64;
 
+/// How a drain ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// Everything was given.
+    Done,
+    /// The session or its connection ended before that.
+    Interrupted,
+    Failed,
+}
+
 /// Whether the drain goes on.
 enum Going {
     On,
+    /// The same messages are to be given once more.
+    Again,
     /// The session is gone, or its connection.
     Over,
 }
 
+/// One delivery of kept messages.
+struct Drain<'a> {
+    cell: &'a Arc<Cell>,
+    id: SessionId,
+    account: AccountId,
+    share: Share,
+}
+
 impl Router {
-    /// Begins to deliver the kept messages to one session.
+    /// A session began to count what it is sent. What the session before it left is its own from now on, so that it is so for
+    /// whoever takes its place.
+    pub(crate) fn begin_counting(&self, cell: &Cell, id: SessionId, sm: Option<SmId>) {
+        let mut state = cell.lock();
+        let account = state.loaded().map(|loaded| loaded.id);
+        let Some(session) = state.session(id) else { return };
+        session.out.count(sm);
+        if let (Inherits::Of(gone), Some(sm), Some(account)) = (session.inherits, sm, account) {
+            session.inherits = Inherits::Own;
+            note(self.inner.store.inherit_spool(account, gone, sm));
+        }
+    }
+
+    /// A session may have what is kept: delivers to it what it inherited, and what is anybody's unless another one is being
+    /// given that.
     pub(crate) fn start_drain(&self, cell: &Arc<Cell>, state: &mut State, id: SessionId, turn: &mut Turn) {
         let Some(account) = state.loaded().map(|loaded| loaded.id) else { return };
+        let taken = state.draining.is_some();
         let Some(session) = state.session(id) else { return };
+        if session.out.is_draining() {
+            return;
+        }
+        let inherits = session.inherits;
+        if let Inherits::Of(gone) = inherits {
+            // It does not count, so nothing can be held for it.
+            session.inherits = Inherits::Nothing;
+            note(self.inner.store.release_spool(account, gone, Others::Served));
+        }
+        let share = match (inherits, session.out.resumable(), taken) {
+            (Inherits::Own, Some(sm), true) => Share::InheritedBy(sm),
+            (Inherits::Own, Some(sm), false) => Share::AnybodysAndOf(sm),
+            (_, _, false) => Share::Anybodys,
+            (_, _, true) => {
+                state.kept_lately |= inherits != Inherits::Nothing;
+                return;
+            }
+        };
         session.out.begin_drain(turn);
-        let inherited = session.inherits.take();
-        state.draining = Some(id);
-        state.kept_lately = false;
-        let (router, cell) = (self.clone(), Arc::clone(cell));
-        // What the store held for the session that this one takes the place of is read with the rest, and by nobody else:
-        // there is one drain at a time.
-        let released = inherited.map(|gone| self.inner.store.release_spool(account, gone, Others::Served));
+        if share.has_anybodys() {
+            state.draining = Some(id);
+            state.kept_lately = false;
+        }
         // The first read is queued behind every write that was called before: none of them is missed.
-        let first = self.inner.store.offline(account, None, BATCH);
+        let first = self.inner.store.offline(account, share, None, BATCH);
+        let (router, cell) = (self.clone(), Arc::clone(cell));
         tokio::spawn(async move {
-            if let Some(Err(source)) = futures_util::future::OptionFuture::from(released).await {
-                error!(event = "spool.write_failed", %source, "what a lost session was given could not be dealt out");
-            }
-            if let Err(source) = router.drain(&cell, id, account, first).await {
+            let drain = Drain { cell: &cell, id, account, share };
+            let outcome = router.drain(&drain, first).await.unwrap_or_else(|source| {
                 error!(event = "offline.read_failed", %source, "kept messages could not be delivered");
-                router.finish_drain(&cell, id);
-            }
-            router.drain_next(&cell);
+                Outcome::Failed
+            });
+            router.finish_drain(&drain, outcome).await;
         });
     }
 
-    /// Delivers to another session that became available meanwhile what is kept for it alone.
-    fn drain_next(&self, cell: &Arc<Cell>) {
-        let mut turn = Turn::new();
-        let mut state = cell.lock();
-        if state.draining.is_some() {
+    /// Messages are kept for whoever comes first, and somebody may be there already.
+    pub(crate) fn drain_what_is_kept(&self, cell: &Arc<Cell>, state: &mut State, turn: &mut Turn) {
+        if !state.kept_lately || state.draining.is_some() {
             return;
         }
-        let waits = |session: &&crate::account::Session| {
-            session.inherits.is_some() && session.presence.is_some() && session.priority >= 0
+        let may = |session: &&Session| {
+            session.presence.is_some() && session.priority >= 0 && session.out.is_alive() && !session.out.is_draining()
         };
-        if let Some(next) = state.sessions.iter().find(waits).map(|session| session.id) {
-            self.start_drain(cell, &mut state, next, &mut turn);
+        let able = state.sessions.iter().filter(may);
+        // Rather one that has a connection.
+        if let Some(next) = able.max_by_key(|session| session.out.link().is_some()).map(|session| session.id) {
+            self.start_drain(cell, state, next, turn);
         }
+    }
+
+    /// What the store holds for a session that is gone is anybody's: `others` tells what becomes of messages that other
+    /// sessions got too.
+    pub(crate) fn let_go(&self, cell: &Arc<Cell>, gone: SmId, others: Others) {
+        let mut state = cell.lock();
+        let Some(account) = state.loaded().map(|loaded| loaded.id) else { return };
+        note(self.inner.store.release_spool(account, gone, others));
+        state.kept_lately = true;
+        self.drain_what_is_kept(cell, &mut state, &mut Turn::new());
     }
 
     async fn drain(
         &self,
-        cell: &Arc<Cell>,
-        id: SessionId,
-        account: AccountId,
+        drain: &Drain<'_>,
         first: Pending<Vec<OfflineMessage>>,
-    ) -> Result<(), stonechat_store::Error> {
+    ) -> Result<Outcome, stonechat_store::Error> {
+        let Drain { cell, id, account, share } = *drain;
         let mut batch = first.await?;
         loop {
             if let Going::Over = self.turn_of(cell, id).await {
-                break;
+                return Ok(Outcome::Interrupted);
             }
             if batch.is_empty() {
-                if self.is_drained(cell, id) {
-                    return Ok(());
+                if !share.has_anybodys() || !std::mem::take(&mut cell.lock().kept_lately) {
+                    return Ok(Outcome::Done);
                 }
-                batch = self.inner.store.offline(account, None, BATCH).await?;
+                batch = self.inner.store.offline(account, share, None, BATCH).await?;
                 continue;
             }
             let history = cell.lock().session(id).map_or(History::Sent, |session| session.history);
-            let mut given = Going::On;
             for run in batch.chunk_by(|one, next| one.archive.is_some() == next.archive.is_some()) {
                 let archived = run.first().is_some_and(|message| message.archive.is_some());
-                match (history, archived, run.last()) {
-                    (History::Read, true, Some(last)) => self.inner.store.remove_offline(account, last.id).await?,
-                    _ => given = self.give(cell, id, account, run).await?,
+                if let (History::Read, true, Some(last)) = (history, archived, run.last()) {
+                    self.inner.store.remove_offline(account, share, last.id).await?;
+                    continue;
                 }
-                if let Going::Over = given {
-                    break;
+                loop {
+                    match self.give(drain, run).await? {
+                        Going::On => break,
+                        Going::Again => {}
+                        Going::Over => return Ok(Outcome::Interrupted),
+                    }
                 }
             }
-            let Going::On = given else { break };
             let last = batch.last().map(|message| message.id);
-            batch = self.inner.store.offline(account, last, BATCH).await?;
+            batch = self.inner.store.offline(account, share, last, BATCH).await?;
         }
-        self.finish_drain(cell, id);
-        Ok(())
     }
 
     /// Waits until everything that stood in the session's line before the drain has left.
@@ -121,13 +186,8 @@ impl Router {
         }
     }
 
-    async fn give(
-        &self,
-        cell: &Arc<Cell>,
-        id: SessionId,
-        account: AccountId,
-        batch: &[OfflineMessage],
-    ) -> Result<Going, stonechat_store::Error> {
+    async fn give(&self, drain: &Drain<'_>, batch: &[OfflineMessage]) -> Result<Going, stonechat_store::Error> {
+        let Drain { cell, id, account, share } = *drain;
         let Some(last) = batch.last().map(|message| message.id) else { return Ok(Going::On) };
         // To a session that counts: first the store notes as which stanzas they are sent. Nothing else is sent meanwhile.
         let counts: Option<(SmId, u64)> = {
@@ -136,16 +196,19 @@ impl Router {
             session.out.resumable().map(|sm| (sm, session.out.sent().saturating_add(1)))
         };
         if let Some((sm, number)) = counts {
-            self.inner.store.give_spool(account, last, sm, number).await?;
+            self.inner.store.give_spool(account, share, last, sm, number).await?;
         }
         let spooled = if counts.is_some() { Spooled::Yes } else { Spooled::No };
         let mut turn = Turn::new();
         let link = {
             let mut state = cell.lock();
             let Some(session) = state.session(id) else { return Ok(Going::Over) };
-            if session.out.resumable() != counts.map(|(sm, _)| sm) {
-                // It began to count in between: it is not given them under numbers that are not its own.
-                return Ok(Going::Over);
+            match (counts, session.out.resumable()) {
+                // It began to count in between: the store is told first.
+                (None, Some(_)) => return Ok(Going::Again),
+                // It may not be resumed any more: it is about to end, and what it was given is let go with it.
+                (Some(_), None) => return Ok(Going::Over),
+                _ => {}
             }
             for message in batch {
                 let stanza = match Stanza::parse(&message.stanza) {
@@ -153,8 +216,8 @@ impl Router {
                     // What cannot be read any more still has its number.
                     Err(_) => Stanza::message(stonechat_stanza::MessageType::Normal, []),
                 };
-                let archived = if message.archive.is_some() { Archived::Yes } else { Archived::No };
-                let facts = Facts { at: message.at, archived, spooled, shared: Shared::Alone };
+                let shared = if message.others == Others::Served { Shared::WithOthers } else { Shared::Alone };
+                let facts = Facts { at: message.at, archived: message.archive, spooled, shared };
                 let item = Item { stanza: delayed(stanza, cell, message.at), facts };
                 match session.out.push_drained(item, &mut turn) {
                     Pushed::First | Pushed::Queued => {}
@@ -171,30 +234,46 @@ impl Router {
         if !link.written().await {
             return Ok(Going::Over);
         }
-        self.inner.store.remove_offline(account, last).await?;
+        self.inner.store.remove_offline(account, share, last).await?;
         Ok(Going::On)
     }
 
-    /// Ends the drain unless something was kept while it looked.
-    fn is_drained(&self, cell: &Cell, id: SessionId) -> bool {
-        let mut state = cell.lock();
-        if std::mem::take(&mut state.kept_lately) {
-            return false;
+    /// Lets out what stands behind a drain that is over, and sees to it that what is kept is not forgotten.
+    async fn finish_drain(&self, drain: &Drain<'_>, outcome: Outcome) {
+        let Drain { cell, id, account, share } = *drain;
+        let numbered = {
+            let mut state = cell.lock();
+            if state.draining == Some(id) && share.has_anybodys() {
+                state.draining = None;
+                // When the store fails, the next presence tries again.
+                state.kept_lately |= outcome == Outcome::Interrupted;
+            }
+            let ticket = state.next_ticket();
+            let mut turn = Turn::new();
+            state.session(id).and_then(|session| {
+                // What it was to be given is let go with it, when that is more than it has in its line.
+                session.inherits = if outcome == Outcome::Done { Inherits::Nothing } else { Inherits::Own };
+                let numbers = session.out.end_drain(ticket, &mut turn);
+                let sm = session.out.holder().filter(|_| !numbers.is_empty())?;
+                Some((ticket, self.inner.store.number_spool(account, sm, numbers)))
+            })
+        };
+        if let Some((ticket, written)) = numbered {
+            if let Err(source) = written.await {
+                error!(event = "spool.write_failed", %source, "the numbers of what was sent were not noted");
+            }
+            cell.lock().release(ticket, &mut Turn::new());
         }
-        end(&mut state, id, &mut Turn::new());
-        true
-    }
-
-    fn finish_drain(&self, cell: &Cell, id: SessionId) {
-        end(&mut cell.lock(), id, &mut Turn::new());
+        cell.announce_moved();
+        self.drain_what_is_kept(cell, &mut cell.lock(), &mut Turn::new());
     }
 }
 
-fn end(state: &mut State, id: SessionId, turn: &mut Turn) {
-    if state.draining == Some(id) {
-        state.draining = None;
-    }
-    if let Some(session) = state.session(id) {
-        session.out.end_drain(turn);
-    }
+/// Sees to it that a write of the spool which nothing waits for does not fail unseen.
+pub(crate) fn note(written: Pending<()>) {
+    tokio::spawn(async move {
+        if let Err(source) = written.await {
+            error!(event = "spool.write_failed", %source, "what is kept for a session could not be changed");
+        }
+    });
 }

@@ -11,7 +11,7 @@ use crate::account::{Cell, State};
 use crate::archive::{mark, stanza_id};
 use crate::committer::{Job, Told, WhenFull};
 use crate::effects::Effects;
-use crate::outflow::{Archived, Facts, Shared, Spooled};
+use crate::outflow::{Facts, Shared, Spooled};
 use crate::route::{address_of, session_states};
 use crate::{Commits, Delivery, Durability, Outward, Pushed, Record, Router, SessionId, Turn};
 use smallvec::SmallVec;
@@ -136,8 +136,10 @@ impl Router {
         };
         let mut half = Half { at: now, ..Half::default() };
         let mut shown = stanza.clone();
+        let mut archived = None;
         if sent.archive == Archive::Stored {
             let row = loaded.next_archive_id(now, random);
+            archived = Some(row);
             half.archive = Some(ArchiveRow { id: row, with: to.clone(), stanza: stanza.to_xml(), mark });
             shown = shown.with_appended(stanza_id(&cell.jid, row));
         } else if number.is_some() && fresh {
@@ -170,7 +172,6 @@ impl Router {
         if !sent.carbons.is_empty() {
             let copy = wrap("sent", &shown);
             let own_address = Jid::from(cell.jid.clone());
-            let archived = if sent.archive == Archive::Stored { Archived::Yes } else { Archived::No };
             for &index in &sent.carbons {
                 let Some(other) = state.sessions.get_mut(index) else { continue };
                 let facts = Facts { at: now, archived, spooled: Spooled::No, shared: Shared::WithOthers };
@@ -310,26 +311,17 @@ impl Router {
         // To whom it goes now, and in which of their queues it is kept.
         let shared = if deliver.len().saturating_add(carbons.len()) > 1 { Shared::WithOthers } else { Shared::Alone };
         let mut now_for: SmallVec<[(usize, Spooled); 4]> = SmallVec::new();
-        let mut for_anybody = kept == Kept::Offline;
         for &index in &deliver {
-            let Some(session) = state.sessions.get(index) else { continue };
-            match (kept, session.out.resumable(), session.out.next_number()) {
-                (Kept::UntilAcknowledged, Some(_), Some((session, number))) => {
-                    let others = if shared == Shared::WithOthers { Others::Served } else { Others::None };
-                    half.spool.push(SpoolRow {
-                        at: now,
-                        stanza: shown.to_xml(),
-                        archive: archived,
-                        holder: Holder::Session { id: session, number, others },
-                    });
-                    now_for.push((index, Spooled::Yes));
-                }
-                // Its kept messages are being delivered: it gets this one behind them, from the store.
-                (Kept::UntilAcknowledged, Some(_), None) => for_anybody = true,
-                _ => now_for.push((index, Spooled::No)),
+            let Some(session) = state.sessions.get_mut(index) else { continue };
+            let place = if kept == Kept::UntilAcknowledged { session.out.next_place() } else { None };
+            if let Some((id, place)) = place {
+                let others = if shared == Shared::WithOthers { Others::Served } else { Others::None };
+                let holder = Holder::Session { id, place, others };
+                half.spool.push(SpoolRow { at: now, stanza: shown.to_xml(), archive: archived, holder });
             }
+            now_for.push((index, place.map_or(Spooled::No, |(_, place)| Spooled::from(place))));
         }
-        if for_anybody {
+        if kept == Kept::Offline {
             half.spool.push(SpoolRow { at: now, stanza: shown.to_xml(), archive: archived, holder: Holder::Anybody });
             state.kept_lately = true;
         }
@@ -345,12 +337,7 @@ impl Router {
             Durability::Full if worth => Some(state.next_ticket()),
             _ => None,
         };
-        let facts = Facts {
-            at: now,
-            archived: if archived.is_some() { Archived::Yes } else { Archived::No },
-            spooled: Spooled::No,
-            shared,
-        };
+        let facts = Facts { at: now, archived, spooled: Spooled::No, shared };
         let mut given = 0usize;
         for (index, spooled) in now_for {
             let Some(session) = state.sessions.get_mut(index) else { continue };

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use stonechat_im::urgency::{Urgency, urgency};
 use stonechat_jid::Jid;
 use stonechat_stanza::{Kind, Stanza, StreamError};
-use stonechat_store::SmId;
+use stonechat_store::{ArchiveId, Place, SmId};
 
 /// Stanzas in the line and unacknowledged, together.
 const MAX_STANZAS: usize = 20_000;
@@ -37,15 +37,20 @@ pub(crate) struct Ticket(pub(crate) u64);
 /// Whether the store keeps a message for this very session until it is acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spooled {
+    /// It does, under the number that the stanza has in the stream.
     Yes,
+    /// It does, under this number until the stanza has one.
+    Behind(u64),
     No,
 }
 
-/// Whether the account's archive has a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Archived {
-    Yes,
-    No,
+impl From<Place> for Spooled {
+    fn from(place: Place) -> Spooled {
+        match place {
+            Place::Behind(own) => Spooled::Behind(own),
+            Place::Sent(_) | Place::Inherited => Spooled::Yes,
+        }
+    }
 }
 
 /// Whether other sessions of the account were given a message too.
@@ -60,14 +65,14 @@ pub(crate) enum Shared {
 pub(crate) struct Facts {
     /// When it was accepted: milliseconds since the Unix epoch; 0 where nothing depends on it.
     pub(crate) at: u64,
-    pub(crate) archived: Archived,
+    /// Its row in the account's archive, when it is there.
+    pub(crate) archived: Option<ArchiveId>,
     pub(crate) spooled: Spooled,
     pub(crate) shared: Shared,
 }
 
 impl Facts {
-    pub(crate) const PLAIN: Facts =
-        Facts { at: 0, archived: Archived::No, spooled: Spooled::No, shared: Shared::Alone };
+    pub(crate) const PLAIN: Facts = Facts { at: 0, archived: None, spooled: Spooled::No, shared: Shared::Alone };
 }
 
 /// A stanza, addressed for this session.
@@ -86,16 +91,34 @@ enum Entry {
     Stanza(Option<Ticket>, Item),
     /// The messages that were kept while the account was away stand here, until they are delivered.
     Drain,
+    /// They were; what stands behind waits until the store knows its numbers.
+    Numbering(Ticket),
+}
+
+impl Entry {
+    fn is_stanza(&self) -> bool {
+        matches!(self, Entry::Stanza(..))
+    }
 }
 
 /// XEP-0198, in the direction to the client.
 pub(crate) struct Counting {
     /// Under which it may be resumed; `None` when it may not.
     pub(crate) id: Option<SmId>,
+    /// Under which the store holds what the client has not acknowledged, even when it may not be resumed any more.
+    holder: Option<SmId>,
     /// Stanzas sent since counting began.
     sent: u64,
+    /// Messages that were ever put behind kept ones.
+    behind: u64,
     unacknowledged: VecDeque<Item>,
     requested: Requested,
+}
+
+impl Counting {
+    fn new(id: Option<SmId>) -> Counting {
+        Counting { id, holder: id, sent: 0, behind: 0, unacknowledged: VecDeque::new(), requested: Requested::No }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -155,7 +178,7 @@ impl Outflow {
     /// One that waits to be resumed, as it was saved.
     pub(crate) fn restored(id: SmId, sent: u64, unacknowledged: Vec<Item>, attention: Attention) -> Outflow {
         let bytes = unacknowledged.iter().map(|item| item.stanza.size()).sum();
-        let counting = Counting { id: Some(id), sent, unacknowledged: unacknowledged.into(), requested: Requested::No };
+        let counting = Counting { sent, unacknowledged: unacknowledged.into(), ..Counting::new(Some(id)) };
         Outflow {
             link: None,
             line: VecDeque::new(),
@@ -221,19 +244,26 @@ impl Outflow {
 
     /// Counting begins with the next stanza (XEP-0198 §3).
     pub(crate) fn count(&mut self, id: Option<SmId>) {
-        self.counting =
-            Some(Box::new(Counting { id, sent: 0, unacknowledged: VecDeque::new(), requested: Requested::No }));
+        self.counting = Some(Box::new(Counting::new(id)));
     }
 
-    /// The number that a stanza gets if it is pushed now with something kept for it; `None` when that cannot be known or
-    /// nobody counts.
-    pub(crate) fn next_number(&self) -> Option<(SmId, u64)> {
-        let counting = self.counting.as_ref()?;
-        let ahead = self.line.len().saturating_add(self.idle.len());
-        if self.line.iter().any(|entry| matches!(entry, Entry::Drain)) {
-            return None;
+    /// Where a stanza stands in the stream if it is pushed now with something kept for it; `None` when the session cannot be
+    /// resumed.
+    pub(crate) fn next_place(&mut self) -> Option<(SmId, Place)> {
+        let ahead = self.line.iter().filter(|entry| entry.is_stanza()).count().saturating_add(self.idle.len());
+        let draining = self.is_draining();
+        let counting = self.counting.as_mut()?;
+        let id = counting.id?;
+        if draining {
+            counting.behind = counting.behind.saturating_add(1);
+            return Some((id, Place::Behind(counting.behind)));
         }
-        Some((counting.id?, counting.sent.saturating_add(ahead as u64).saturating_add(1)))
+        Some((id, Place::Sent(counting.sent.saturating_add(ahead as u64).saturating_add(1))))
+    }
+
+    /// Under which id the store holds messages for the session.
+    pub(crate) fn holder(&self) -> Option<SmId> {
+        self.counting.as_ref().and_then(|counting| counting.holder)
     }
 
     /// Queues a stanza that is ready.
@@ -358,6 +388,10 @@ impl Outflow {
                 found = true;
             }
         }
+        if self.line.front().is_some_and(|entry| matches!(entry, Entry::Numbering(gate) if *gate == ticket)) {
+            self.line.pop_front();
+            found = true;
+        }
         if found {
             self.pump(turn);
         }
@@ -432,7 +466,7 @@ impl Outflow {
         let mut spooled = false;
         for item in counting.unacknowledged.drain(..more) {
             self.bytes = self.bytes.saturating_sub(item.stanza.size());
-            spooled |= item.facts.spooled == Spooled::Yes;
+            spooled |= item.facts.spooled != Spooled::No;
         }
         counting.requested = Requested::No;
         if let Some(link) = &self.link
@@ -494,10 +528,29 @@ impl Outflow {
         self.emit(item, turn)
     }
 
-    /// The kept messages are delivered, or cannot be.
-    pub(crate) fn end_drain(&mut self, turn: &mut Turn) {
-        self.line.retain(|entry| !matches!(entry, Entry::Drain));
-        self.pump(turn);
+    /// The kept messages are delivered, or cannot be. What stands behind them in the line has its number now: pairs of the
+    /// number that the store knows it by and its own. Unless there are none, it is sent when `ticket` is released.
+    pub(crate) fn end_drain(&mut self, ticket: Ticket, turn: &mut Turn) -> Vec<(u64, u64)> {
+        let Some(place) = self.line.iter().position(|entry| matches!(entry, Entry::Drain)) else { return Vec::new() };
+        let mut number = self.sent();
+        let mut numbers = Vec::new();
+        for (index, entry) in self.line.iter_mut().enumerate() {
+            let Entry::Stanza(_, item) = entry else { continue };
+            number = number.saturating_add(1);
+            if let Spooled::Behind(own) = item.facts.spooled
+                && index > place
+            {
+                item.facts.spooled = Spooled::Yes;
+                numbers.push((own, number));
+            }
+        }
+        if numbers.is_empty() {
+            self.line.remove(place);
+            self.pump(turn);
+        } else if let Some(entry) = self.line.get_mut(place) {
+            *entry = Entry::Numbering(ticket);
+        }
+        numbers
     }
 
     /// Everything that was not acknowledged, or not even sent, in order.
@@ -508,7 +561,7 @@ impl Outflow {
         };
         items.extend(self.line.into_iter().filter_map(|entry| match entry {
             Entry::Stanza(_, item) => Some(item),
-            Entry::Drain => None,
+            Entry::Drain | Entry::Numbering(_) => None,
         }));
         items.extend(self.idle.into_iter().map(|(_, item)| item));
         items
@@ -519,7 +572,7 @@ impl Outflow {
         let unacknowledged = self.counting.iter().flat_map(|counting| &counting.unacknowledged).collect();
         let line = self.line.iter().filter_map(|entry| match entry {
             Entry::Stanza(_, item) => Some(item),
-            Entry::Drain => None,
+            Entry::Drain | Entry::Numbering(_) => None,
         });
         (unacknowledged, line.chain(self.idle.iter().map(|(_, item)| item)).collect())
     }

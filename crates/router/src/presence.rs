@@ -1,6 +1,6 @@
 //! Presence of a loaded account: what its sessions broadcast, what others send it, and subscriptions (RFC 6121 §3, §4).
 
-use crate::account::{Cell, Session, State};
+use crate::account::{Cell, Inherits, Session, State};
 use crate::effects::Effects;
 use crate::messages::{blocked_by_oneself, refuse};
 use crate::roster::cancel;
@@ -82,6 +82,7 @@ impl Router {
         }
         let Some(session) = state.session(id) else { return };
         let initial = session.presence.is_none();
+        let eligible = !initial && session.priority >= 0;
         session.presence = Some(stanza.clone());
         session.priority = priority;
         let jid = session.jid.clone();
@@ -131,7 +132,7 @@ impl Router {
             }
         }
         // XEP-0160 §2: a resource with a non-negative priority gets what was kept.
-        if priority >= 0 && state.draining.is_none() {
+        if priority >= 0 && !eligible {
             self.start_drain(cell, &mut state, id, turn);
         }
     }
@@ -220,16 +221,10 @@ impl Router {
             }
             // The kept messages that this session did not get go to the next one that may have them.
             if state.draining == Some(session.id) {
-                let next = state
-                    .sessions
-                    .iter()
-                    .find(|other| other.presence.is_some() && other.priority >= 0)
-                    .map(|other| other.id);
                 state.draining = None;
-                if let Some(next) = next {
-                    self.start_drain(cell, &mut state, next, turn);
-                }
+                state.kept_lately = true;
             }
+            self.drain_what_is_kept(cell, &mut state, turn);
             state.touch(self.inner.clock.monotonic());
             if state.sessions.is_empty() {
                 let status = std::mem::take(&mut state.last_status);
@@ -238,16 +233,11 @@ impl Router {
                 None
             }
         };
-        if let (Some(gone), Some(account)) = (session.inherits, cell.account_id()) {
+        if let Inherits::Of(gone) = session.inherits {
             // It never came to be available: what was kept for the session before it is anybody's.
-            let released = self.inner.store.release_spool(account, gone, stonechat_store::Others::None);
-            tokio::spawn(async move {
-                if let Err(source) = released.await {
-                    error!(event = "spool.write_failed", %source, "what a lost session was given could not be dealt out");
-                }
-            });
+            self.let_go(cell, gone, stonechat_store::Others::None);
         }
-        self.deal_out(cell, session.out, turn, &mut effects);
+        self.deal_out(cell, session, turn, &mut effects);
         self.follow(effects, turn, &mut Commits::new());
         if let Some((account, status)) = last {
             // XEP-0012: when the last session ended. Nothing depends on it, so nobody waits for it.

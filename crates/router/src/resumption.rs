@@ -9,9 +9,10 @@
 //!
 //! Deliberately absent: when to resume (the client says so), and the wire (crates/stream).
 
-use crate::account::{Cell, History, LeftBehind, Session};
+use crate::account::{Cell, History, Inherits, LeftBehind, Session};
+use crate::drain::note;
 use crate::effects::Effects;
-use crate::outflow::{Acknowledged, Archived, Attention, Facts, Item, Outflow, Shared, Spooled};
+use crate::outflow::{Acknowledged, Attention, Facts, Item, Outflow, Shared, Spooled};
 use crate::revocations::Revoked;
 use crate::session::Inbound;
 use crate::{ClientSession, Commits, Delivery, Outbox, Router, SessionFacts, SessionId, Turn};
@@ -24,7 +25,7 @@ use stonechat_im::plan::{Archive, Carbons, LeftoverPlan, Others, plan_leftover, 
 use stonechat_im::presence::DirectedPresence;
 use stonechat_jid::{BareJid, FullJid, Jid};
 use stonechat_stanza::{Kind, Stanza, StanzaType, StreamCondition, StreamError};
-use stonechat_store::{AccountId, Half, Holder, SavedSession, SmId, SpoolRow};
+use stonechat_store::{AccountId, ArchiveId, Claim, Half, Holder, SavedSession, SmId, SpoolRow};
 use tracing::{debug, error, warn};
 
 /// How long a session waits to be resumed.
@@ -57,6 +58,20 @@ pub enum NotResumed {
         /// So many were sent.
         sent: u32,
     },
+}
+
+/// What becomes of what the store holds for a session that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// Nobody needs it any more, or others hold it.
+    Forgotten,
+    /// It is for whoever comes first.
+    Released,
+}
+
+/// A message that a session leaves behind, for the spool.
+fn spool_row(item: &Item, holder: Holder) -> SpoolRow {
+    SpoolRow { at: item.facts.at, stanza: item.stanza.to_xml(), archive: item.facts.archived, holder }
 }
 
 /// The sessions of an account that wait to be resumed.
@@ -173,7 +188,7 @@ impl Router {
                     (Acknowledged::TooMuch(sent), _) => Err(NotResumed::TooMuch { handled, sent }),
                     (acknowledged, account) => {
                         if let (Acknowledged::Spooled(id, number), Some(account)) = (acknowledged, account) {
-                            self.forget_spooled(account, id, number);
+                            note(self.inner.store.acknowledge_spool(account, id, number));
                         }
                         session.left_behind = None;
                         session.facts = facts;
@@ -210,15 +225,6 @@ impl Router {
         }
     }
 
-    fn forget_spooled(&self, account: AccountId, id: SmId, number: u64) {
-        let written = self.inner.store.acknowledge_spool(account, id, number);
-        tokio::spawn(async move {
-            if let Err(source) = written.await {
-                warn!(event = "spool.write_failed", %source, "an acknowledgement was not noted");
-            }
-        });
-    }
-
     /// The session is gone: what the client handled of it is forgotten, the rest waits for the next presence, and the client
     /// is told what is known of its own stanzas.
     async fn not_there(&self, cell: &Arc<Cell>, id: SmId, handled: u32) -> NotResumed {
@@ -226,7 +232,7 @@ impl Router {
         let store = &self.inner.store;
         // A session that outlived 2^32 stanzas and a kill is shown some of them again. The rest stays for the session that
         // this client is about to bind in its place: it is no other device's.
-        let acknowledged = store.acknowledge_spool(account, id, u64::from(handled));
+        let acknowledged = store.claim_spool(account, id, u64::from(handled));
         let count = store.committed_count(account, id);
         let (acknowledged, count) = (acknowledged.await, count.await);
         if let Err(source) = acknowledged {
@@ -241,16 +247,18 @@ impl Router {
     /// A client wanted a session back that is gone, and then bound none in its place: what the store holds for it is for
     /// whoever comes first.
     pub async fn give_up(&self, account: &BareJid, gone: &str) {
-        let (Some(id), Some(account)) = (SmId::parse(gone), self.account_id(account).await) else { return };
-        if let Err(source) = self.inner.store.release_spool(account, id, stonechat_store::Others::Served).await {
-            error!(event = "spool.write_failed", %source, "what a lost session was given could not be dealt out");
+        if let (Some(gone), Some(cell)) = (SmId::parse(gone), self.loaded(account).await) {
+            self.let_go(&cell, gone, stonechat_store::Others::Served);
         }
     }
 
     /// What an ended session was sent and did not acknowledge, and what it was not even sent: the plan says what becomes of
     /// each (XEP-0198 §4).
-    pub(crate) fn deal_out(&self, cell: &Arc<Cell>, out: Outflow, turn: &mut Turn, effects: &mut Effects) {
-        let id = out.resumable();
+    pub(crate) fn deal_out(&self, cell: &Arc<Cell>, session: Session, turn: &mut Turn, effects: &mut Effects) {
+        let Session { out, inherits, .. } = session;
+        let holder = out.holder();
+        // In the middle of a drain the store knows better than the line what is still to come, and in which order.
+        let by_drain = out.is_draining() || inherits == Inherits::Own;
         let leftovers = out.into_leftovers();
         let mut guard = cell.lock();
         let state = &mut *guard;
@@ -259,7 +267,9 @@ impl Router {
             let offline = self.inner.settings.load().offline;
             (offline.messages, offline.bytes)
         };
-        let mut spooled_elsewhere = false;
+        let mut held = if by_drain { Held::Released } else { Held::Forgotten };
+        let mut moved = Vec::new();
+        let gate = state.next_ticket();
         for item in leftovers {
             match item.stanza.kind() {
                 Kind::Presence => {}
@@ -271,35 +281,41 @@ impl Router {
                     }
                 }
                 Kind::Message => {
-                    let archive = if item.facts.archived == Archived::Yes { Archive::Stored } else { Archive::Skipped };
+                    let archive = if item.facts.archived.is_some() { Archive::Stored } else { Archive::Skipped };
                     let others = if item.facts.shared == Shared::WithOthers { Others::Served } else { Others::None };
                     let states = crate::route::session_states(&state.sessions);
                     let stanza = &item.stanza;
+                    let is_held = item.facts.spooled != Spooled::No;
                     match plan_leftover(message_type(stanza), Classification::of(stanza), archive, others, &states) {
                         LeftoverPlan::Nothing => {}
                         LeftoverPlan::Bounce(condition) => effects.bounce(stanza, &condition.into()),
+                        LeftoverPlan::Deliver(_) if is_held && by_drain => held = Held::Released,
                         LeftoverPlan::Deliver(indices) => {
                             let late = delayed(stanza.clone(), cell, item.facts.at);
+                            let others = match indices.len() {
+                                0 | 1 => stonechat_store::Others::None,
+                                _ => stonechat_store::Others::Served,
+                            };
                             for index in indices {
-                                if let Some(session) = state.sessions.get_mut(index) {
-                                    let delivery = Delivery::of(&late);
-                                    let facts = Facts { spooled: Spooled::No, ..item.facts };
-                                    session.out.place(None, facts, delivery, turn);
+                                let Some(session) = state.sessions.get_mut(index) else { continue };
+                                // What the store held for the one it holds for the other before it is forgotten.
+                                let place = if is_held { session.out.next_place() } else { None };
+                                if let Some((id, place)) = place {
+                                    let holder = Holder::Session { id, place, others };
+                                    moved.push(spool_row(&item, holder));
                                 }
+                                let spooled = place.map_or(Spooled::No, |(_, place)| Spooled::from(place));
+                                let gate = place.map(|_| gate);
+                                session.out.place(gate, Facts { spooled, ..item.facts }, Delivery::of(&late), turn);
                             }
                         }
                         // The store has it for the session, and gives it to anybody when the session is released.
-                        LeftoverPlan::Offline if item.facts.spooled == Spooled::Yes => spooled_elsewhere = true,
+                        LeftoverPlan::Offline if is_held => held = Held::Released,
                         LeftoverPlan::Offline => {
                             if let Some(account) = account {
-                                let row = SpoolRow {
-                                    at: item.facts.at,
-                                    stanza: stanza.to_xml(),
-                                    archive: None,
-                                    holder: Holder::Anybody,
-                                };
-                                let half = Half { spool: vec![row], ..Half::default() };
+                                let half = Half { spool: vec![spool_row(&item, Holder::Anybody)], ..Half::default() };
                                 let written = self.inner.store.record(account, half, limits);
+                                state.kept_lately = true;
                                 tokio::spawn(async move {
                                     if let Err(source) = written.await {
                                         error!(event = "message.write_failed", %source, "what a session left behind was not kept");
@@ -311,20 +327,25 @@ impl Router {
                 }
             }
         }
-        if let (Some(account), Some(id)) = (account, id) {
-            let store = &self.inner.store;
-            let mut writes = Vec::new();
-            if !spooled_elsewhere {
-                writes.push(store.acknowledge_spool(account, id, u64::MAX >> 1));
-            }
-            writes.push(store.release_spool(account, id, stonechat_store::Others::None));
+        let Some(account) = account else { return };
+        if !moved.is_empty() {
+            // They had room before.
+            let half = Half { spool: moved, ..Half::default() };
+            let written = self.inner.store.record(account, half, (u64::MAX, u64::MAX));
+            let to = Arc::clone(cell);
             tokio::spawn(async move {
-                for written in writes {
-                    if let Err(source) = written.await {
-                        error!(event = "spool.write_failed", %source, "what a lost session was given could not be dealt out");
-                    }
+                if let Err(source) = written.await {
+                    error!(event = "message.write_failed", %source, "what a session left behind is not kept for another");
                 }
+                to.lock().release(gate, &mut Turn::new());
+                to.announce_moved();
             });
+        }
+        drop(guard);
+        match (holder, held) {
+            (Some(id), Held::Forgotten) => note(self.inner.store.forget_spool(account, id)),
+            (Some(id), Held::Released) => self.let_go(cell, id, stonechat_store::Others::None),
+            (None, _) => {}
         }
     }
 
@@ -343,6 +364,11 @@ impl Router {
                 if let Some(session) = cell.lock().session(id) {
                     session.left_behind = Some(left);
                 }
+            }
+        }
+        for cell in &cells {
+            if tokio::time::timeout(HANDOVER, drained(cell)).await.is_err() {
+                warn!(event = "session.not_drained", account = %cell.jid, "a session is saved without what is kept for it");
             }
         }
         let mut result = Ok(());
@@ -378,6 +404,7 @@ impl Router {
             carbons: session.carbons == Carbons::Enabled,
             interested: session.interested,
             told_of_blocks: session.told_of_blocks,
+            heir: session.inherits != Inherits::Nothing,
             inactive: session.out.attention() == Attention::Inactive,
             directed: session.directed.iter().map(|jid| jid.as_str().to_owned()).collect(),
             since: session.since,
@@ -421,20 +448,31 @@ impl Router {
 
     /// After a kill the store holds messages for sessions that nobody knows any more. Their clients have the time that a
     /// session waits to come and say what they have of them; then the messages are anybody's.
-    pub(crate) fn release_later(&self, account: AccountId, holders: Vec<SmId>, restored: &[SavedSession]) {
-        let gone: Vec<SmId> =
-            holders.into_iter().filter(|holder| restored.iter().all(|session| session.id != *holder)).collect();
-        if gone.is_empty() {
+    pub(crate) fn release_later(
+        &self,
+        jid: &BareJid,
+        account: AccountId,
+        holders: Vec<(SmId, Claim)>,
+        restored: &[SavedSession],
+    ) {
+        let mut open = Vec::new();
+        for (id, claim) in holders {
+            match claim {
+                _ if restored.iter().any(|session| session.id == id) => {}
+                // Its client was told that it is gone, and the server died before that bound another.
+                Claim::Made => note(self.inner.store.release_spool(account, id, stonechat_store::Others::None)),
+                Claim::Open => open.push(id),
+            }
+        }
+        if open.is_empty() {
             return;
         }
-        let router = self.clone();
+        let (router, jid) = (self.clone(), jid.clone());
         tokio::spawn(async move {
             tokio::time::sleep(RESUMPTION).await;
-            for id in gone {
-                let released = router.inner.store.release_spool(account, id, stonechat_store::Others::None).await;
-                if let Err(source) = released {
-                    error!(event = "spool.write_failed", %source, "what a lost session was given could not be dealt out");
-                }
+            let Some(cell) = router.loaded(&jid).await else { return };
+            for id in open {
+                router.let_go(&cell, id, stonechat_store::Others::None);
             }
         });
     }
@@ -446,6 +484,20 @@ impl Router {
     /// Whether an account that is loaded now had sessions saved: asked once.
     pub(crate) fn has_saved_sessions(&self, jid: &BareJid) -> Saves {
         if self.lock_saved().remove(jid) { Saves::Some } else { Saves::None }
+    }
+}
+
+/// Resolves when no session that waits is being given what was kept.
+async fn drained(cell: &Cell) {
+    loop {
+        let moved = cell.moved();
+        tokio::pin!(moved);
+        moved.as_mut().enable();
+        let drains = |session: &Session| session.left_behind.is_some() && session.out.is_draining();
+        if !cell.lock().sessions.iter().any(drains) {
+            return;
+        }
+        moved.await;
     }
 }
 
@@ -493,6 +545,9 @@ struct Saved {
     carbons: bool,
     interested: bool,
     told_of_blocks: bool,
+    /// It inherited what it has not asked for yet.
+    #[serde(default)]
+    heir: bool,
     inactive: bool,
     directed: Vec<String>,
     since: Duration,
@@ -504,7 +559,7 @@ struct Saved {
 struct SavedItem {
     stanza: String,
     at: u64,
-    archived: bool,
+    archived: Option<u64>,
     spooled: bool,
     shared: bool,
 }
@@ -514,8 +569,8 @@ impl SavedItem {
         SavedItem {
             stanza: xml(&item.stanza),
             at: item.facts.at,
-            archived: item.facts.archived == Archived::Yes,
-            spooled: item.facts.spooled == Spooled::Yes,
+            archived: item.facts.archived.map(|id| id.0),
+            spooled: item.facts.spooled != Spooled::No,
             shared: item.facts.shared == Shared::WithOthers,
         }
     }
@@ -523,7 +578,7 @@ impl SavedItem {
     fn item(&self) -> Option<Item> {
         let facts = Facts {
             at: self.at,
-            archived: if self.archived { Archived::Yes } else { Archived::No },
+            archived: self.archived.map(ArchiveId),
             spooled: if self.spooled { Spooled::Yes } else { Spooled::No },
             shared: if self.shared { Shared::WithOthers } else { Shared::Alone },
         };
@@ -557,7 +612,7 @@ fn restored(cell: &Cell, saved: &SavedSession, id: SessionId, at: Duration) -> O
         since: state.since,
         carbons: if state.carbons { Carbons::Enabled } else { Carbons::Disabled },
         history: History::Sent,
-        inherits: None,
+        inherits: if state.heir { Inherits::Own } else { Inherits::Nothing },
         left_behind: Some(LeftBehind { received: state.received, commits: Commits::new(), at }),
         presence: state.presence.and_then(|xml| Stanza::parse(xml.as_bytes()).ok()),
         priority: state.priority,

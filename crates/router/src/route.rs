@@ -65,7 +65,7 @@ impl Router {
             crate::resumption::Saves::Some => store.take_sessions(resident.id).await?,
             crate::resumption::Saves::None => Vec::new(),
         };
-        self.release_later(resident.id, resident.holders.clone(), &sessions);
+        self.release_later(jid, resident.id, resident.holders.clone(), &sessions);
         let loaded = Loaded::new(resident);
         Ok(Some((loaded, sessions)))
     }

@@ -319,9 +319,7 @@ impl ClientSession {
         };
         self.commits.begin(None);
         self.counting = Inbound::Counting { received: 0, id };
-        if let Some(session) = self.cell.lock().session(self.id) {
-            session.out.count(id);
-        }
+        self.router.begin_counting(&self.cell, self.id, id);
         id
     }
 
@@ -368,12 +366,7 @@ impl ClientSession {
         match (session.out.acknowledge(handled, turn), account) {
             (Acknowledged::TooMuch(sent), _) => Err(sent),
             (Acknowledged::Spooled(id, number), Some(account)) => {
-                let written = self.router.inner.store.acknowledge_spool(account, id, number);
-                tokio::spawn(async move {
-                    if let Err(source) = written.await {
-                        tracing::warn!(event = "spool.write_failed", %source, "an acknowledgement was not noted");
-                    }
-                });
+                crate::drain::note(self.router.inner.store.acknowledge_spool(account, id, number));
                 Ok(())
             }
             _ => Ok(()),

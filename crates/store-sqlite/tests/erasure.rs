@@ -9,7 +9,8 @@ use stonechat_sasl::{Credentials, ScramKeys};
 use stonechat_store::{
     AccountId, AccountXml, Accounts, ArchiveFilter, ArchiveId, ArchiveRow, Archives, BlockLists, Device, Devices, Half,
     Holder, Mark, NewAccount, Offline, Others, OutgoingRow, PushRegistration, PushRegistrations, Reference, Repeatable,
-    RosterRecord, Rosters, SavedSession, Sessions, SmId, SpoolRow, Store, StoredSubscription, StoredToken, XmlKind,
+    RosterRecord, Rosters, SavedSession, Sessions, Share, SmId, SpoolRow, Store, StoredSubscription, StoredToken,
+    XmlKind,
 };
 use stonechat_store_sqlite::{Options, SqliteStore};
 
@@ -53,8 +54,8 @@ async fn furnish(store: &SqliteStore) -> AccountId {
         store.put_xml(id, XmlKind::Private, &key, Some(stanza.into()), u64::MAX).await.unwrap();
     }
     // A part of the messages is delivered before: those must not stay in free pages either.
-    let delivered = store.offline(id, None, 70).await.unwrap().last().unwrap().id;
-    store.remove_offline(id, delivered).await.unwrap();
+    let delivered = store.offline(id, Share::Anybodys, None, 70).await.unwrap().last().unwrap().id;
+    store.remove_offline(id, Share::Anybodys, delivered).await.unwrap();
     store.put_xml(id, XmlKind::VCard, "", Some(format!("<FN>{MARK}</FN>").into()), u64::MAX).await.unwrap();
     for number in 0..MESSAGES {
         store.record(id, half(number), (u64::MAX, u64::MAX)).await.unwrap();
@@ -100,7 +101,8 @@ fn half(number: u64) -> Half {
     // Among them a word that no other message has.
     let stanza = format!("<body>{MARK} the {number}th, {MARK}{number}</body>").into_bytes();
     let mark = Mark { reference: Reference(5), repeatable: Repeatable::Recognised };
-    let holder = Holder::Session { id: SmId([1; 16]), number, others: Others::None };
+    let holder =
+        Holder::Session { id: SmId([1; 16]), place: stonechat_store::Place::Sent(number), others: Others::None };
     Half {
         at: 1,
         archive: Some(ArchiveRow { id, with: partner(number % 10), stanza: stanza.clone(), mark: Some(mark) }),

@@ -15,7 +15,7 @@ use stonechat_jid::{BareJid, Domain};
 use stonechat_sasl::Credentials;
 use stonechat_store::{
     Accounts, ArchiveFilter, ArchiveId, ArchivePosition, ArchiveRow, Archives, Half, Holder, NewAccount, Offline,
-    OfflineId, OfflineStored, Outgoing, OutgoingRow, Recorded, Sessions, SmId, SpoolRow, Store,
+    OfflineId, OfflineStored, Outgoing, OutgoingRow, Recorded, Sessions, Share, SmId, SpoolRow, Store,
 };
 use stonechat_store_sqlite::{Options, SqliteStore};
 
@@ -138,7 +138,7 @@ fn p1_what_was_acknowledged_survives_kill_9() {
     runtime().block_on(async {
         let store = SqliteStore::open(&path, Options::default()).unwrap();
         let id = store.account(&juliet()).await.unwrap().unwrap().id;
-        let kept = store.offline(id, None, usize::MAX).await.unwrap();
+        let kept = store.offline(id, Share::Anybodys, None, usize::MAX).await.unwrap();
         assert!(acknowledged.len() >= ROUNDS as usize);
         assert!(kept.len() >= acknowledged.len());
         assert_eq!(store.count_offline(id).await.unwrap(), kept.len() as u64);

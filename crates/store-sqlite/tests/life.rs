@@ -12,7 +12,7 @@ use stonechat_jid::BareJid;
 use stonechat_sasl::Credentials;
 use stonechat_store::{
     AccountId, Accounts, ArchiveFilter, ArchiveId, ArchivePosition, ArchiveRow, Archives, Error, Half, Holder,
-    NewAccount, Offline, OfflineStored, Result, Secrets, SpoolRow, Store,
+    NewAccount, Offline, OfflineStored, Result, Secrets, Share, SpoolRow, Store,
 };
 use stonechat_store_sqlite::{Durability, Options, SqliteStore};
 
@@ -36,7 +36,7 @@ async fn what_was_written_is_there_after_a_new_start() {
     let store = open(&path);
     let id = account(&store, "juliet@example.org").await;
     let OfflineStored::Stored(first) = keep(&store, id, 10).await.unwrap() else { panic!("there is room") };
-    store.remove_offline(id, first).await.unwrap();
+    store.remove_offline(id, Share::Anybodys, first).await.unwrap();
     store.secret("decoy", [1; 32]).await.unwrap();
     store.close().await.unwrap();
 
@@ -192,14 +192,14 @@ async fn reliability_r3_a_full_disk_refuses_writes_and_is_survived() {
     }
     assert!(full > 0 && !acknowledged.is_empty());
     // Exactly what was acknowledged is there, and reads go on.
-    let kept = store.offline(id, None, 1_000).await.unwrap();
+    let kept = store.offline(id, Share::Anybodys, None, 1_000).await.unwrap();
     assert!(kept.iter().map(|message| message.id).eq(acknowledged.iter().copied()));
     assert_eq!(store.count_offline(id).await.unwrap(), acknowledged.len() as u64);
     let page = store.archive_page(id, ArchiveFilter::default(), ArchivePosition::First, 1_000, |_| None).await.unwrap();
     assert!(page.messages.iter().map(|message| Some(message.id)).eq(kept.iter().map(|message| message.archive)));
     assert!(matches!(keep(&store, id, 100_000).await, Err(Error::Full(_))));
     // Room comes back.
-    store.remove_offline(id, *acknowledged.last().unwrap()).await.unwrap();
+    store.remove_offline(id, Share::Anybodys, *acknowledged.last().unwrap()).await.unwrap();
     keep(&store, id, 3_000).await.unwrap();
     assert_eq!(store.count_offline(id).await.unwrap(), 1);
     store.close().await.unwrap();
@@ -232,7 +232,7 @@ async fn messages_of_the_first_schema_are_kept_in_order() {
     first_schema(&path, &[(2, 1, "n1"), (1, 3, "j3"), (1, 5, "j5"), (2, 90, "secret-n90"), (1, 70, "j70")]);
     let store = open(&path);
     let bodies = async |id| {
-        let kept = store.offline(AccountId(id), None, 10).await.unwrap();
+        let kept = store.offline(AccountId(id), Share::Anybodys, None, 10).await.unwrap();
         assert!(kept.iter().all(|message| message.archive.is_none()));
         assert!(kept.is_sorted_by_key(|message| message.id));
         kept.into_iter().map(|message| (message.at, String::from_utf8(message.stanza).unwrap())).collect::<Vec<_>>()
@@ -244,7 +244,7 @@ async fn messages_of_the_first_schema_are_kept_in_order() {
     assert_eq!(append(9).await.unwrap(), OfflineStored::Full);
     let OfflineStored::Stored(next) = append(8).await.unwrap() else { panic!("there is room") };
     assert!(next.0 > 94, "{next:?}");
-    store.remove_offline(AccountId(2), next).await.unwrap();
+    store.remove_offline(AccountId(2), Share::Anybodys, next).await.unwrap();
     assert_eq!(bodies(1).await.len(), 3);
     store.close().await.unwrap();
     // Nothing of it is left where the old tables were; the copy that was made before has it.

@@ -34,12 +34,12 @@ pub use archive::{
 pub use devices::{Device, Devices, Proofs, StoredToken};
 pub use error::{Error, Result};
 pub use lists::{BlockLists, PushRegistration, PushRegistrations};
-pub use offline::{Offline, OfflineId, OfflineMessage, OfflineStored};
+pub use offline::{Offline, OfflineId, OfflineMessage, OfflineStored, Share};
 pub use outgoing::{Outgoing, OutgoingId, OutgoingMessage, OutgoingRow};
 pub use residents::{Resident, Residents};
 pub use rosters::{ROSTER_REMOVALS_KEPT, RosterRecord, Rosters, StoredRoster, StoredSubscription};
 pub use secrets::Secrets;
-pub use sessions::{Holder, Others, SavedSession, Sessions, SmId, SpoolRow};
+pub use sessions::{Claim, Holder, Others, Place, SavedSession, Sessions, SmId, SpoolRow};
 pub use xml::{AccountXml, XmlKind};
 
 use std::future::Future;

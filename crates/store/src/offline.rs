@@ -1,6 +1,6 @@
-//! Messages for those who are away (XEP-0160): the spool, as far as it is nobody's yet.
+//! Messages for those who are away (XEP-0160): the spool, as far as it was sent to nobody yet.
 
-use crate::{AccountId, ArchiveId, Pending};
+use crate::{AccountId, ArchiveId, Others, Pending, SmId};
 
 /// Grows with each stored message; the order of delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,6 +17,33 @@ pub struct OfflineMessage {
     pub stanza: Vec<u8>,
     /// Its row in the account's archive, when it was archived.
     pub archive: Option<ArchiveId>,
+    /// Whether other sessions got it when it came.
+    pub others: Others,
+}
+
+/// Which kept messages are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// Those of whoever comes first ([`crate::Holder::Anybody`]).
+    Anybodys,
+    /// Those that the session before it left to a session ([`crate::Place::Inherited`]).
+    InheritedBy(SmId),
+    /// Anybody's and those.
+    AnybodysAndOf(SmId),
+}
+
+impl Share {
+    /// Whether it has those of whoever comes first.
+    pub fn has_anybodys(self) -> bool {
+        matches!(self, Share::Anybodys | Share::AnybodysAndOf(_))
+    }
+    /// Whose inheritance is in it.
+    pub fn heir(self) -> Option<SmId> {
+        match self {
+            Share::Anybodys => None,
+            Share::InheritedBy(id) | Share::AnybodysAndOf(id) => Some(id),
+        }
+    }
 }
 
 /// What became of a message to be kept.
@@ -28,8 +55,8 @@ pub enum OfflineStored {
     Full,
 }
 
-/// Storage of messages for those who are away: the rows of the spool that are [`crate::Holder::Anybody`]'s. Those that a
-/// session holds are seen by [`crate::Sessions`] only, but count for the bounds.
+/// Storage of messages for those who are away: the rows of the spool that are to be sent to the next who comes. Those that
+/// a session was sent are seen by [`crate::Sessions`] only, but count for the bounds.
 pub trait Offline {
     /// Keeps a message unless the account would pass `max_messages` or `max_bytes`: what [`crate::Archives::record`] does
     /// with a half of one spool row.
@@ -42,9 +69,15 @@ pub trait Offline {
         max_bytes: u64,
     ) -> Pending<OfflineStored>;
     /// The oldest messages after `after`, at most `limit`. Sees every append that was called before it.
-    fn offline(&self, id: AccountId, after: Option<OfflineId>, limit: usize) -> Pending<Vec<OfflineMessage>>;
+    fn offline(
+        &self,
+        id: AccountId,
+        share: Share,
+        after: Option<OfflineId>,
+        limit: usize,
+    ) -> Pending<Vec<OfflineMessage>>;
     /// Removes messages up to and including `up_to`: called when they were handed to the client.
-    fn remove_offline(&self, id: AccountId, up_to: OfflineId) -> Pending<()>;
-    /// How many are kept.
+    fn remove_offline(&self, id: AccountId, share: Share, up_to: OfflineId) -> Pending<()>;
+    /// How many are kept for whoever comes first.
     fn count_offline(&self, id: AccountId) -> Pending<u64>;
 }

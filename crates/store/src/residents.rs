@@ -3,7 +3,7 @@
 //! Every part of it can be read by itself by a method of its own; here they are read together, so that a log-in is one wake-up
 //! of one thread of the store, not eight.
 
-use crate::{AccountId, ArchiveId, Pending, PushRegistration, Reference, SmId, StoredRoster};
+use crate::{AccountId, ArchiveId, Claim, Pending, PushRegistration, Reference, SmId, StoredRoster};
 use stonechat_jid::{BareJid, Jid};
 
 /// What is known of an account when it begins to be used.
@@ -24,7 +24,7 @@ pub struct Resident {
     /// As [`crate::PushRegistrations::push_registrations`] has them.
     pub push: Vec<PushRegistration>,
     /// As [`crate::Sessions::spool_holders`] has them.
-    pub holders: Vec<SmId>,
+    pub holders: Vec<(SmId, Claim)>,
 }
 
 /// Reading of accounts that begin to be used.

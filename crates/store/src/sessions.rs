@@ -1,7 +1,7 @@
 //! What outlives a stream: counts of stream management, sessions saved at an orderly end, and the spool of what was given
 //! to a session that counts and is not acknowledged yet (XEP-0198).
 
-use crate::{AccountId, ArchiveId, OfflineId, Pending};
+use crate::{AccountId, ArchiveId, OfflineId, Pending, Share};
 
 /// A resumable session, unguessable: 128 random bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,15 +41,36 @@ impl std::fmt::Debug for SmId {
 pub enum Holder {
     /// Whoever comes first.
     Anybody,
-    /// The session that was given it as its stanza of that number (counted from 1, never wrapping), and has not acknowledged it.
+    /// A session, which has not acknowledged it.
     Session {
         /// The session.
         id: SmId,
-        /// The stanza's number in its stream.
-        number: u64,
+        /// Where it stands in the session's stream.
+        place: Place,
         /// Whether other sessions got it too: then it is worth nothing to anybody else.
         others: Others,
     },
+}
+
+/// Where a message stands in the stream of the session that holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It was sent, or may have been, as the stanza of that number: counted from 1, never wrapping, less than 2^61.
+    Sent(u64),
+    /// The session before this one held it: it is to be sent with the messages that were kept, in its order among them.
+    Inherited,
+    /// It waits behind kept messages, and has no number before those are sent; until then the router tells it by this one,
+    /// less than 2^61.
+    Behind(u64),
+}
+
+/// Whether the client of a session that held messages at a kill may still come to say what it has of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It may.
+    Open,
+    /// It came and said it.
+    Made,
 }
 
 /// Whether others were given a message too.
@@ -96,12 +117,24 @@ pub trait Sessions {
     /// How many stanzas of a session's stream were handled, as committed with the last message of it.
     fn committed_count(&self, account: AccountId, id: SmId) -> Pending<Option<u32>>;
     /// Sessions that hold spooled messages, in the order of the oldest message of each: after a kill nobody else knows them.
-    fn spool_holders(&self, account: AccountId) -> Pending<Vec<SmId>>;
-    /// Removes what a session acknowledged: its spooled messages with numbers up to `number`.
+    fn spool_holders(&self, account: AccountId) -> Pending<Vec<(SmId, Claim)>>;
+    /// Removes what a session acknowledged: its messages that were sent with numbers up to `number`.
     fn acknowledge_spool(&self, account: AccountId, id: SmId, number: u64) -> Pending<()>;
-    /// Gives spooled messages of nobody, oldest first and up to `up_to`, to a session, which alone has them: the first becomes
-    /// its stanza `number`, the next the one after that. Messages of sessions in between are left alone.
-    fn give_spool(&self, account: AccountId, up_to: OfflineId, id: SmId, number: u64) -> Pending<()>;
+    /// Removes everything that a session holds, and its count.
+    fn forget_spool(&self, account: AccountId, id: SmId) -> Pending<()>;
+    /// Gives kept messages, oldest first and up to `up_to`, to a session, which alone has them: the first becomes
+    /// its stanza `number`, the next the one after that. Messages of other sessions in between are left alone.
+    fn give_spool(&self, account: AccountId, share: Share, up_to: OfflineId, id: SmId, number: u64) -> Pending<()>;
+    /// Messages that stood [`Place::Behind`] others are sent now: each pair is the router's number for it, and its number in
+    /// the stream.
+    fn number_spool(&self, account: AccountId, id: SmId, numbers: Vec<(u64, u64)>) -> Pending<()>;
+    /// The client of a session that is gone came and said how many stanzas it has of it: those are removed. What is left
+    /// belongs to whatever session that client binds in its place ([`Sessions::inherit_spool`]); if the server dies before
+    /// it does, [`Sessions::spool_holders`] says that nobody else will come for it.
+    fn claim_spool(&self, account: AccountId, id: SmId, number: u64) -> Pending<()>;
+    /// What a session that is gone held becomes another's, which takes its place ([`Place::Inherited`]). Its count is
+    /// forgotten.
+    fn inherit_spool(&self, account: AccountId, from: SmId, to: SmId) -> Pending<()>;
     /// The session is gone for good: what it held and did not acknowledge is anybody's again, at its old place, but for what
     /// others got too when `keep` is [`Others::None`]. Its count is forgotten.
     fn release_spool(&self, account: AccountId, id: SmId, keep: Others) -> Pending<()>;

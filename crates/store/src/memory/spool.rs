@@ -2,10 +2,10 @@
 
 use super::MemoryStore;
 use crate::{
-    AccountId, Archives, Half, Holder, Offline, OfflineId, OfflineMessage, OfflineStored, Others, Pending,
-    SavedSession, Sessions, SmId, SpoolRow,
+    AccountId, Archives, Claim, Half, Holder, Offline, OfflineId, OfflineMessage, OfflineStored, Others, Pending,
+    Place, SavedSession, Sessions, Share, SmId, SpoolRow,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use stonechat_jid::BareJid;
 
 #[derive(Default)]
@@ -14,6 +14,25 @@ pub(super) struct Spool {
     last: i64,
     /// Counts of sessions, and when each was written.
     pub(super) counts: HashMap<SmId, (u32, u64)>,
+    /// Sessions whose clients came and said what they have.
+    claimed: HashSet<SmId>,
+}
+
+/// Whether a row is of a share.
+fn is_of(row: &SpoolRow, share: Share) -> bool {
+    match row.holder {
+        Holder::Anybody => share.has_anybodys(),
+        Holder::Session { id, place: Place::Inherited, .. } => share.heir() == Some(id),
+        Holder::Session { .. } => false,
+    }
+}
+
+/// Whether other sessions got it.
+fn others(row: &SpoolRow) -> Others {
+    match row.holder {
+        Holder::Anybody => Others::None,
+        Holder::Session { others, .. } => others,
+    }
 }
 
 impl Spool {
@@ -36,20 +55,35 @@ impl Spool {
     }
 
     /// Sessions that hold rows, in the order of the oldest row of each.
-    pub(super) fn holders(&self) -> Vec<SmId> {
+    pub(super) fn holders(&self) -> Vec<(SmId, Claim)> {
         let mut holders = Vec::new();
         for row in self.rows.values() {
             if let Holder::Session { id, .. } = row.holder
-                && !holders.contains(&id)
+                && !holders.iter().any(|(known, _)| *known == id)
             {
-                holders.push(id);
+                holders.push((id, if self.claimed.contains(&id) { Claim::Made } else { Claim::Open }));
             }
         }
         holders
     }
 
-    fn of_anybody(&self) -> impl Iterator<Item = (&OfflineId, &SpoolRow)> {
-        self.rows.iter().filter(|(_, row)| row.holder == Holder::Anybody)
+    fn of(&self, share: Share) -> impl Iterator<Item = (&OfflineId, &SpoolRow)> {
+        self.rows.iter().filter(move |(_, row)| is_of(row, share))
+    }
+
+    fn acknowledge(&mut self, id: SmId, number: u64) {
+        self.rows.retain(|_, row| match row.holder {
+            Holder::Session { id: holder, place: Place::Sent(given), .. } => holder != id || given > number,
+            _ => true,
+        });
+    }
+
+    /// The rows of a session.
+    fn held_by(&mut self, id: SmId) -> impl Iterator<Item = (&mut Place, &mut SmId)> {
+        self.rows.values_mut().filter_map(move |row| match &mut row.holder {
+            Holder::Session { id: holder, place, .. } if *holder == id => Some((place, holder)),
+            _ => None,
+        })
     }
 }
 
@@ -67,31 +101,38 @@ impl Offline for MemoryStore {
         Box::pin(async { Ok(recorded.await?.spool.unwrap_or(OfflineStored::Full)) })
     }
 
-    fn offline(&self, id: AccountId, after: Option<OfflineId>, limit: usize) -> Pending<Vec<OfflineMessage>> {
+    fn offline(
+        &self,
+        id: AccountId,
+        share: Share,
+        after: Option<OfflineId>,
+        limit: usize,
+    ) -> Pending<Vec<OfflineMessage>> {
         self.read(|state| {
             let Some(kept) = state.accounts.get(&id) else { return Vec::new() };
-            let wanted = kept.spool.of_anybody().filter(|(id, _)| after.is_none_or(|after| **id > after));
+            let wanted = kept.spool.of(share).filter(|(id, _)| after.is_none_or(|after| **id > after));
             let message = |(id, row): (&OfflineId, &SpoolRow)| OfflineMessage {
                 id: *id,
                 at: row.at,
                 stanza: row.stanza.clone(),
                 archive: row.archive,
+                others: others(row),
             };
             wanted.take(limit).map(message).collect()
         })
     }
 
-    fn remove_offline(&self, id: AccountId, up_to: OfflineId) -> Pending<()> {
+    fn remove_offline(&self, id: AccountId, share: Share, up_to: OfflineId) -> Pending<()> {
         self.write(|state| {
             if let Some(kept) = state.accounts.get_mut(&id) {
-                kept.spool.rows.retain(|id, row| *id > up_to || row.holder != Holder::Anybody);
+                kept.spool.rows.retain(|id, row| *id > up_to || !is_of(row, share));
             }
             Ok(())
         })
     }
 
     fn count_offline(&self, id: AccountId) -> Pending<u64> {
-        self.read(|state| state.accounts.get(&id).map_or(0, |kept| kept.spool.of_anybody().count() as u64))
+        self.read(|state| state.accounts.get(&id).map_or(0, |kept| kept.spool.of(Share::Anybodys).count() as u64))
     }
 }
 
@@ -120,28 +161,72 @@ impl Sessions for MemoryStore {
         self.read(|state| state.accounts.get(&account)?.spool.counts.get(&id).map(|(count, _)| *count))
     }
 
-    fn spool_holders(&self, account: AccountId) -> Pending<Vec<SmId>> {
+    fn spool_holders(&self, account: AccountId) -> Pending<Vec<(SmId, Claim)>> {
         self.read(|state| state.accounts.get(&account).map(|kept| kept.spool.holders()).unwrap_or_default())
     }
 
     fn acknowledge_spool(&self, account: AccountId, id: SmId, number: u64) -> Pending<()> {
         self.write(|state| {
             if let Some(kept) = state.accounts.get_mut(&account) {
-                kept.spool.rows.retain(|_, row| match row.holder {
-                    Holder::Session { id: holder, number: given, .. } => holder != id || given > number,
-                    Holder::Anybody => true,
-                });
+                kept.spool.acknowledge(id, number);
             }
             Ok(())
         })
     }
 
-    fn give_spool(&self, account: AccountId, up_to: OfflineId, id: SmId, number: u64) -> Pending<()> {
+    fn forget_spool(&self, account: AccountId, id: SmId) -> Pending<()> {
+        self.write(|state| {
+            if let Some(kept) = state.accounts.get_mut(&account) {
+                kept.spool.counts.remove(&id);
+                let of_it = |row: &SpoolRow| matches!(row.holder, Holder::Session { id: holder, .. } if holder == id);
+                kept.spool.rows.retain(|_, row| !of_it(row));
+            }
+            Ok(())
+        })
+    }
+
+    fn give_spool(&self, account: AccountId, share: Share, up_to: OfflineId, id: SmId, number: u64) -> Pending<()> {
         self.write(|state| {
             let rows = state.kept(account)?.spool.rows.range_mut(..=up_to);
-            let free = rows.map(|(_, row)| row).filter(|row| row.holder == Holder::Anybody);
+            let free = rows.map(|(_, row)| row).filter(|row| is_of(row, share));
             for (number, row) in (number..).zip(free) {
-                row.holder = Holder::Session { id, number, others: Others::None };
+                row.holder = Holder::Session { id, place: Place::Sent(number), others: others(row) };
+            }
+            Ok(())
+        })
+    }
+
+    fn number_spool(&self, account: AccountId, id: SmId, numbers: Vec<(u64, u64)>) -> Pending<()> {
+        self.write(|state| {
+            let numbers: HashMap<u64, u64> = numbers.into_iter().collect();
+            for (place, _) in state.kept(account)?.spool.held_by(id) {
+                if let Place::Behind(own) = place
+                    && let Some(number) = numbers.get(own)
+                {
+                    *place = Place::Sent(*number);
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn claim_spool(&self, account: AccountId, id: SmId, number: u64) -> Pending<()> {
+        self.write(|state| {
+            if let Some(kept) = state.accounts.get_mut(&account) {
+                kept.spool.acknowledge(id, number);
+                kept.spool.claimed.insert(id);
+            }
+            Ok(())
+        })
+    }
+
+    fn inherit_spool(&self, account: AccountId, from: SmId, to: SmId) -> Pending<()> {
+        self.write(|state| {
+            if let Some(kept) = state.accounts.get_mut(&account) {
+                kept.spool.counts.remove(&from);
+                for (place, holder) in kept.spool.held_by(from) {
+                    (*place, *holder) = (Place::Inherited, to);
+                }
             }
             Ok(())
         })

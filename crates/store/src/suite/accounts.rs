@@ -2,8 +2,8 @@
 
 use super::{account, archive, credentials, devices, halves, jid, keep, lists, new_account};
 use crate::{
-    AccountState, ArchiveFilter, ArchivePosition, Error, Holder, NewAccount, Others, Reference, SavedSession, SmId,
-    SpoolRow, Store, StoredRoster, StoredSubscription, XmlKind,
+    AccountState, ArchiveFilter, ArchivePosition, Error, Holder, NewAccount, Others, Reference, SavedSession, Share,
+    SmId, SpoolRow, Store, StoredRoster, StoredSubscription, XmlKind,
 };
 use stonechat_sasl::Credentials;
 
@@ -98,7 +98,7 @@ async fn furnish(store: &dyn Store, name: &str) -> crate::AccountId {
     keep(store, id, "kept").await;
     store.put_xml(id, XmlKind::Private, "{a}b", Some(b"<b xmlns='a'/>".to_vec()), 100).await.unwrap();
     store.put_xml(id, XmlKind::VCard, "", Some(b"<vCard/>".to_vec()), 100).await.unwrap();
-    let holder = Holder::Session { id: SmId([1; 16]), number: 1, others: Others::None };
+    let holder = Holder::Session { id: SmId([1; 16]), place: crate::Place::Sent(1), others: Others::None };
     let spool = vec![SpoolRow { at: 1, stanza: b"held".to_vec(), archive: None, holder }];
     store.record(id, halves::whole(77, spool), (10, 100)).await.unwrap();
     // Searched, so that its words are in the index.
@@ -118,7 +118,7 @@ fn searched() -> ArchiveFilter {
 
 async fn assert_bare(store: &dyn Store, id: crate::AccountId) {
     assert_eq!(store.roster(id).await.unwrap(), StoredRoster::default());
-    assert_eq!(store.offline(id, None, 10).await.unwrap(), []);
+    assert_eq!(store.offline(id, Share::Anybodys, None, 10).await.unwrap(), []);
     assert_eq!(store.count_offline(id).await.unwrap(), 0);
     assert_eq!(store.xml(id, XmlKind::Private, "{a}b").await.unwrap(), None);
     assert_eq!(store.xml(id, XmlKind::VCard, "").await.unwrap(), None);
@@ -171,7 +171,7 @@ pub(super) async fn abuse_157_nothing_of_an_erased_account_can_be_read(store: &d
     assert_eq!(store.count_archive(other, searched(), archive::words).await.unwrap(), 1);
     assert_eq!(store.recent_marks(other, 10).await.unwrap(), [Reference(8), Reference(7)]);
     assert_eq!(store.committed_count(other, SmId([1; 16])).await.unwrap(), Some(3));
-    assert_eq!(store.spool_holders(other).await.unwrap(), [SmId([1; 16])]);
+    assert_eq!(store.spool_holders(other).await.unwrap(), [(SmId([1; 16]), crate::Claim::Open)]);
     assert_eq!(store.outgoing(None, 10).await.unwrap().len(), 1);
     assert_eq!(store.take_sessions(other).await.unwrap().len(), 1);
     assert_eq!(store.blocked(other).await.unwrap().len(), 1);

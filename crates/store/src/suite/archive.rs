@@ -3,7 +3,7 @@
 use super::{account, jid};
 use crate::{
     AccountId, ArchiveFilter, ArchiveId, ArchivePage, ArchivePosition, ArchiveRow, Error, Half, Holder, Mark,
-    OfflineStored, Reference, Repeatable, SpoolRow, Store,
+    OfflineStored, Reference, Repeatable, Share, SpoolRow, Store,
 };
 use stonechat_jid::Jid;
 
@@ -324,7 +324,8 @@ pub(super) async fn xep0424_a_retracted_message_is_replaced_everywhere(store: &d
     let romeo = "romeo@example.net/orchard";
     let spooled =
         |archive: ArchiveId, holder| SpoolRow { at: 1, stanza: b"copy".to_vec(), archive: Some(archive), holder };
-    let session = Holder::Session { id: crate::SmId([7; 16]), number: 1, others: crate::Others::None };
+    let session =
+        Holder::Session { id: crate::SmId([7; 16]), place: crate::Place::Sent(1), others: crate::Others::None };
     for (number, with, reference) in
         [(0, romeo, 5), (10, romeo, 5), (20, "paris@example.net/a", 5), (30, romeo, 6), (300, romeo, 7)]
     {
@@ -351,9 +352,9 @@ pub(super) async fn xep0424_a_retracted_message_is_replaced_everywhere(store: &d
         messages.into_iter().map(|message| String::from_utf8(message.stanza).unwrap()).collect::<Vec<_>>()
     };
     store.release_spool(juliet, crate::SmId([7; 16]), crate::Others::Served).await.unwrap();
-    let kept = copies(store.offline(juliet, None, 100).await.unwrap());
+    let kept = copies(store.offline(juliet, Share::Anybodys, None, 100).await.unwrap());
     assert_eq!(kept, ["copy", "copy", "tombstone", "tombstone", "copy", "copy", "copy", "copy", "copy", "copy"]);
-    assert!(copies(store.offline(nurse, None, 100).await.unwrap()).iter().all(|copy| copy == "copy"));
+    assert!(copies(store.offline(nurse, Share::Anybodys, None, 100).await.unwrap()).iter().all(|copy| copy == "copy"));
     // Their new size counts: 8 × 4 + 2 × 9 bytes are there.
     let append = |size: usize| store.append_offline(juliet, 1, vec![b'x'; size], 100, 60);
     assert_eq!(append(11).await.unwrap(), OfflineStored::Full);

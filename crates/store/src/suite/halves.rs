@@ -4,7 +4,7 @@ use super::archive::{marked, row, words};
 use super::{account, bodies};
 use crate::{
     AccountId, ArchiveFilter, ArchiveId, Error, Half, Holder, Mark, OfflineStored, OutgoingRow, Recorded, Reference,
-    Repeatable, SmId, SpoolRow, Store,
+    Repeatable, Share, SmId, SpoolRow, Store,
 };
 use stonechat_jid::Domain;
 
@@ -52,7 +52,7 @@ pub(super) async fn a_half_is_kept_whole(store: &dyn Store) {
         panic!("there is room")
     };
     assert_eq!(sizes(store, id).await, (1, 2, 1, 2, Some(3)));
-    let kept = store.offline(id, None, 10).await.unwrap();
+    let kept = store.offline(id, Share::Anybodys, None, 10).await.unwrap();
     assert_eq!(bodies(&kept), ["kept", "second"]);
     assert_eq!((kept[0].id, kept[0].at, kept[0].archive), (first, 5, Some(ArchiveId(77))));
     assert_eq!(kept[1].archive, None);
@@ -80,7 +80,7 @@ pub(super) async fn a_full_spool_refuses_its_rows_alone(store: &dyn Store) {
     let two = ["a", "b"].map(spooled).into();
     let recorded = store.record(id, whole(4, two), (3, 10)).await.unwrap();
     assert!(matches!(recorded.spool, Some(OfflineStored::Stored(_))));
-    assert_eq!(bodies(&store.offline(id, None, 10).await.unwrap()), ["1234", "a", "b"]);
+    assert_eq!(bodies(&store.offline(id, Share::Anybodys, None, 10).await.unwrap()), ["1234", "a", "b"]);
 }
 
 pub(super) async fn a_half_that_is_refused_leaves_nothing(store: &dyn Store) {
@@ -99,7 +99,7 @@ pub(super) async fn a_half_that_is_refused_leaves_nothing(store: &dyn Store) {
     assert_eq!(sizes(store, id).await, (2, 1, 1, 2, Some(3)));
     assert_eq!(sizes(store, other).await, (1, 1, 1, 2, Some(3)));
     assert_eq!(store.outgoing(None, 10).await.unwrap().len(), 2);
-    assert_eq!(bodies(&store.offline(id, None, 10).await.unwrap()), ["a"]);
+    assert_eq!(bodies(&store.offline(id, Share::Anybodys, None, 10).await.unwrap()), ["a"]);
     for half in [
         Half { mark: whole(1, Vec::new()).mark, ..Half::default() },
         Half { counted: Some((SESSION, 1)), ..Half::default() },
@@ -125,8 +125,11 @@ pub(super) async fn halves_are_kept_in_the_order_of_the_calls(store: &dyn Store)
         })
         .collect();
     // A read that is called now sees them all.
-    let (kept, out, count) =
-        (store.offline(id, None, 1_000), store.outgoing(None, 1_000), store.committed_count(id, SESSION));
+    let (kept, out, count) = (
+        store.offline(id, Share::Anybodys, None, 1_000),
+        store.outgoing(None, 1_000),
+        store.committed_count(id, SESSION),
+    );
     let numbers: Vec<_> = (1..=300).map(|number| number.to_string()).collect();
     assert_eq!(bodies(&kept.await.unwrap()), numbers);
     let out = out.await.unwrap();

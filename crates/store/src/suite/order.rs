@@ -1,7 +1,7 @@
 //! What is queued when, what a read sees, and the end.
 
 use super::{account, bodies, credentials, jid, new_account};
-use crate::{AccountState, Error, NewAccount, OfflineId, OfflineStored, Pending, Result, Store, XmlKind};
+use crate::{AccountState, Error, NewAccount, OfflineId, OfflineStored, Pending, Result, Share, Store, XmlKind};
 
 fn append(store: &dyn Store, id: crate::AccountId, number: usize) -> Pending<OfflineStored> {
     store.append_offline(id, 1, format!("{number}").into(), 10_000, 1_000_000)
@@ -21,7 +21,7 @@ pub(super) async fn writes_happen_in_the_order_of_the_calls(store: &dyn Store) {
         assert!(last.is_none_or(|last: OfflineId| stored < last));
         last = Some(stored);
     }
-    assert_eq!(bodies(&store.offline(id, None, 1_000).await.unwrap()), numbers(200));
+    assert_eq!(bodies(&store.offline(id, Share::Anybodys, None, 1_000).await.unwrap()), numbers(200));
 
     // Writes of different kinds are one queue: the last call wins, whoever is waited for first.
     let first = store.set_last_activity(id, 1, "first".into());
@@ -45,7 +45,7 @@ pub(super) async fn a_write_whose_future_is_dropped_happens(store: &dyn Store) {
     }
     drop(store.set_account_state(id, AccountState::Locked));
     append(store, id, 50).await.unwrap();
-    assert_eq!(bodies(&store.offline(id, None, 1_000).await.unwrap()), numbers(51));
+    assert_eq!(bodies(&store.offline(id, Share::Anybodys, None, 1_000).await.unwrap()), numbers(51));
     assert_eq!(store.account(&jid("juliet@example.org")).await.unwrap().unwrap().state, AccountState::Locked);
 }
 
@@ -57,7 +57,7 @@ pub(super) async fn a_read_sees_the_writes_called_before_it(store: &dyn Store) {
         let id = created.await.unwrap();
         assert!(found.is_some_and(|found| found.id == id), "round {round}");
         let pending: Vec<_> = (0..10).map(|number| append(store, id, number)).collect();
-        let (read, count) = (store.offline(id, None, 100), store.count_offline(id));
+        let (read, count) = (store.offline(id, Share::Anybodys, None, 100), store.count_offline(id));
         assert_eq!(count.await.unwrap(), 10, "round {round}");
         assert_eq!(bodies(&read.await.unwrap()), numbers(10), "round {round}");
         drop(pending);
@@ -94,7 +94,7 @@ pub(super) async fn a_write_that_fails_costs_the_others_nothing(store: &dyn Stor
             _ => assert!(matches!(outcome, Err(Error::Full(_)))),
         }
     }
-    assert_eq!(bodies(&store.offline(id, None, 100).await.unwrap()), numbers(30));
+    assert_eq!(bodies(&store.offline(id, Share::Anybodys, None, 100).await.unwrap()), numbers(30));
 }
 
 pub(super) async fn after_the_close_everything_is_refused(store: &dyn Store) {

@@ -2,8 +2,8 @@
 
 use super::{account, bodies, jid, keep};
 use crate::{
-    AccountId, Error, Half, Holder, Mark, OfflineId, OfflineStored, Others, Reference, Repeatable, SavedSession, SmId,
-    SpoolRow, Store,
+    AccountId, Claim, Error, Half, Holder, Mark, OfflineId, OfflineStored, Others, Place, Reference, Repeatable,
+    SavedSession, Share, SmId, SpoolRow, Store,
 };
 
 const PHONE: SmId = SmId([1; 16]);
@@ -11,7 +11,12 @@ const LAPTOP: SmId = SmId([2; 16]);
 const BOUNDS: (u64, u64) = (100, 10_000);
 
 fn held(stanza: &str, id: SmId, number: u64, others: Others) -> SpoolRow {
-    SpoolRow { at: 5, stanza: stanza.into(), archive: None, holder: Holder::Session { id, number, others } }
+    SpoolRow {
+        at: 5,
+        stanza: stanza.into(),
+        archive: None,
+        holder: Holder::Session { id, place: Place::Sent(number), others },
+    }
 }
 
 async fn hold(store: &dyn Store, id: AccountId, rows: Vec<SpoolRow>) -> OfflineStored {
@@ -19,7 +24,7 @@ async fn hold(store: &dyn Store, id: AccountId, rows: Vec<SpoolRow>) -> OfflineS
 }
 
 async fn of_anybody(store: &dyn Store, id: AccountId) -> Vec<String> {
-    let messages = store.offline(id, None, 100).await.unwrap();
+    let messages = store.offline(id, Share::Anybodys, None, 100).await.unwrap();
     assert_eq!(store.count_offline(id).await.unwrap(), messages.len() as u64);
     bodies(&messages).into_iter().map(str::to_owned).collect()
 }
@@ -40,15 +45,15 @@ pub(super) async fn what_a_session_holds_is_hidden_until_it_lets_go(store: &dyn 
     keep(store, id, "c").await;
     hold(store, id, vec![held("d", PHONE, 2, Others::None)]).await;
     assert_eq!(of_anybody(store, id).await, ["a", "c"]);
-    assert_eq!(store.spool_holders(id).await.unwrap(), [PHONE, LAPTOP]);
+    assert_eq!(store.spool_holders(id).await.unwrap(), [(PHONE, Claim::Open), (LAPTOP, Claim::Open)]);
     // Whoever takes all that is anybody's takes nothing of theirs.
-    store.remove_offline(id, OfflineId(i64::MAX)).await.unwrap();
+    store.remove_offline(id, Share::Anybodys, OfflineId(i64::MAX)).await.unwrap();
     assert_eq!(of_anybody(store, id).await, [""; 0]);
     keep(store, id, "e").await;
     // At its old place.
     store.release_spool(id, PHONE, Others::Served).await.unwrap();
     assert_eq!(of_anybody(store, id).await, ["b", "d", "e"]);
-    assert_eq!(store.spool_holders(id).await.unwrap(), [LAPTOP]);
+    assert_eq!(store.spool_holders(id).await.unwrap(), [(LAPTOP, Claim::Open)]);
     store.release_spool(id, LAPTOP, Others::Served).await.unwrap();
     assert_eq!(of_anybody(store, id).await, ["b", "b2", "d", "e"]);
     assert_eq!(store.spool_holders(id).await.unwrap(), []);
@@ -87,23 +92,100 @@ pub(super) async fn what_is_given_to_a_session_is_numbered_in_order(store: &dyn 
         ids.push(stored);
         hold(store, id, vec![held(&format!("l{number}"), LAPTOP, number + 1, Others::None)]).await;
     }
-    store.give_spool(id, ids[3], PHONE, 10).await.unwrap();
+    store.give_spool(id, Share::Anybodys, ids[3], PHONE, 10).await.unwrap();
     assert_eq!(of_anybody(store, id).await, ["4", "5"]);
     // Numbers 10 and 11 are the first two.
     store.acknowledge_spool(id, PHONE, 11).await.unwrap();
     store.acknowledge_spool(id, PHONE, 9).await.unwrap();
     // The next ones go on; what is behind `up_to` is left.
-    store.give_spool(id, ids[4], PHONE, 14).await.unwrap();
+    store.give_spool(id, Share::Anybodys, ids[4], PHONE, 14).await.unwrap();
     store.acknowledge_spool(id, PHONE, 12).await.unwrap();
     assert_eq!(of_anybody(store, id).await, ["5"]);
     // It alone had them: nothing goes when it lets go.
     store.release_spool(id, PHONE, Others::None).await.unwrap();
     assert_eq!(of_anybody(store, id).await, ["3", "4", "5"]);
     assert_eq!(released(store, id, LAPTOP).await, ["l0", "l1", "l2", "l3", "l4", "l5"]);
-    store.give_spool(id, OfflineId(i64::MIN), PHONE, 1).await.unwrap();
+    store.give_spool(id, Share::Anybodys, OfflineId(i64::MIN), PHONE, 1).await.unwrap();
     assert_eq!(store.spool_holders(id).await.unwrap(), []);
-    let nobody = store.give_spool(AccountId(i64::MAX), OfflineId(1), PHONE, 1).await;
+    let nobody = store.give_spool(AccountId(i64::MAX), Share::Anybodys, OfflineId(1), PHONE, 1).await;
     assert!(matches!(nobody, Err(Error::NotFound)));
+}
+
+/// What a session is sent of what was kept, without looking at whether it is anybody's.
+async fn shared(store: &dyn Store, id: AccountId, share: Share) -> Vec<String> {
+    bodies(&store.offline(id, share, None, 100).await.unwrap()).into_iter().map(str::to_owned).collect()
+}
+
+pub(super) async fn what_a_session_leaves_is_its_heirs_in_order(store: &dyn Store) {
+    let tablet = SmId([3; 16]);
+    let id = account(store, "juliet@example.org").await;
+    keep(store, id, "a").await;
+    hold(store, id, vec![held("b", PHONE, 7, Others::None), held("l", LAPTOP, 1, Others::None)]).await;
+    keep(store, id, "c").await;
+    hold(store, id, vec![held("d", PHONE, 8, Others::Served)]).await;
+    keep(store, id, "e").await;
+    let behind = Holder::Session { id: PHONE, place: Place::Behind(4), others: Others::None };
+    hold(store, id, vec![SpoolRow { holder: behind, ..held("f", PHONE, 0, Others::None) }]).await;
+    // Its client has the first, and says so to the server that does not know the session.
+    store.claim_spool(id, PHONE, 7).await.unwrap();
+    assert_eq!(store.spool_holders(id).await.unwrap(), [(LAPTOP, Claim::Open), (PHONE, Claim::Made)]);
+    store.inherit_spool(id, PHONE, tablet).await.unwrap();
+    assert_eq!(store.spool_holders(id).await.unwrap(), [(LAPTOP, Claim::Open), (tablet, Claim::Open)]);
+    assert_eq!(of_anybody(store, id).await, ["a", "c", "e"]);
+    assert_eq!(shared(store, id, Share::InheritedBy(tablet)).await, ["d", "f"]);
+    assert_eq!(shared(store, id, Share::AnybodysAndOf(tablet)).await, ["a", "c", "d", "e", "f"]);
+    assert_eq!(shared(store, id, Share::AnybodysAndOf(LAPTOP)).await, ["a", "c", "e"], "it inherited nothing");
+    let page = store.offline(id, Share::AnybodysAndOf(tablet), None, 3).await.unwrap();
+    assert_eq!(bodies(&page), ["a", "c", "d"]);
+    assert_eq!(
+        page.iter().map(|message| message.others).collect::<Vec<_>>(),
+        [Others::None, Others::None, Others::Served]
+    );
+    let last = page.last().unwrap().id;
+    let next = store.offline(id, Share::AnybodysAndOf(tablet), Some(last), 100).await.unwrap();
+    assert_eq!(bodies(&next), ["e", "f"]);
+    // What was inherited is not acknowledged by a number: it has none.
+    store.acknowledge_spool(id, tablet, u64::MAX).await.unwrap();
+    store.give_spool(id, Share::AnybodysAndOf(tablet), last, tablet, 1).await.unwrap();
+    assert_eq!(shared(store, id, Share::AnybodysAndOf(tablet)).await, ["e", "f"]);
+    store.acknowledge_spool(id, tablet, 2).await.unwrap();
+    store.remove_offline(id, Share::InheritedBy(tablet), OfflineId(i64::MAX)).await.unwrap();
+    assert_eq!(of_anybody(store, id).await, ["e"]);
+    assert_eq!(released(store, id, LAPTOP).await, ["l"]);
+    // "d" was its third, and still is what others got too.
+    store.release_spool(id, tablet, Others::None).await.unwrap();
+    assert_eq!(of_anybody(store, id).await, ["l", "e"]);
+    assert_eq!(store.spool_holders(id).await.unwrap(), []);
+}
+
+pub(super) async fn what_stands_behind_is_numbered_when_it_is_sent(store: &dyn Store) {
+    let id = account(store, "juliet@example.org").await;
+    let behind = |stanza: &str, number| {
+        let holder = Holder::Session { id: PHONE, place: Place::Behind(number), others: Others::None };
+        SpoolRow { holder, ..held(stanza, PHONE, 0, Others::None) }
+    };
+    hold(store, id, vec![behind("a", 1), behind("b", 2), behind("c", 3), held("l", LAPTOP, 2, Others::None)]).await;
+    assert_eq!(shared(store, id, Share::AnybodysAndOf(PHONE)).await, [""; 0], "the session has them in its line");
+    store.number_spool(id, PHONE, vec![(1, 10), (2, 12), (9, 13)]).await.unwrap();
+    store.acknowledge_spool(id, PHONE, 11).await.unwrap();
+    assert_eq!(released(store, id, PHONE).await, ["b", "c"]);
+    assert_eq!(released(store, id, LAPTOP).await, ["l"]);
+    let nobody = store.number_spool(AccountId(i64::MAX), PHONE, vec![(1, 1)]).await;
+    assert!(matches!(nobody, Err(Error::NotFound)));
+}
+
+pub(super) async fn a_session_is_forgotten_with_all_it_held(store: &dyn Store) {
+    let id = account(store, "juliet@example.org").await;
+    let half = Half { counted: Some((PHONE, 5)), ..Half::default() };
+    store.record(id, half, BOUNDS).await.unwrap();
+    let behind = Holder::Session { id: PHONE, place: Place::Behind(1), others: Others::None };
+    let rows = vec![held("a", PHONE, 1, Others::None), held("l", LAPTOP, 1, Others::None)];
+    hold(store, id, rows).await;
+    hold(store, id, vec![SpoolRow { holder: behind, ..held("b", PHONE, 0, Others::None) }]).await;
+    store.forget_spool(id, PHONE).await.unwrap();
+    assert_eq!(store.committed_count(id, PHONE).await.unwrap(), None);
+    assert_eq!(store.spool_holders(id).await.unwrap(), [(LAPTOP, Claim::Open)]);
+    assert_eq!(released(store, id, LAPTOP).await, ["l"]);
 }
 
 pub(super) async fn what_others_got_too_goes_with_a_session_that_wants_it_so(store: &dyn Store) {
@@ -114,11 +196,11 @@ pub(super) async fn what_others_got_too_goes_with_a_session_that_wants_it_so(sto
         store.release_spool(id, PHONE, keep).await.unwrap();
         assert_eq!(of_anybody(store, id).await, expected);
         // What was let go is nobody's in particular: a second session may let go of it without loss.
-        let all = store.offline(id, None, 100).await.unwrap();
-        store.give_spool(id, all.last().unwrap().id, PHONE, 1).await.unwrap();
+        let all = store.offline(id, Share::Anybodys, None, 100).await.unwrap();
+        store.give_spool(id, Share::Anybodys, all.last().unwrap().id, PHONE, 1).await.unwrap();
         store.release_spool(id, PHONE, Others::None).await.unwrap();
         assert_eq!(of_anybody(store, id).await, expected);
-        assert_eq!(store.spool_holders(id).await.unwrap(), [LAPTOP]);
+        assert_eq!(store.spool_holders(id).await.unwrap(), [(LAPTOP, Claim::Open)]);
         store.acknowledge_spool(id, LAPTOP, 1).await.unwrap();
     }
     store.release_spool(id, SmId([9; 16]), Others::None).await.unwrap();
@@ -139,7 +221,7 @@ pub(super) async fn bounds_count_what_sessions_hold(store: &dyn Store) {
     assert!(!add(held("", PHONE, 2, Others::None)).await, "one message too many");
     assert_eq!(store.append_offline(id, 1, Vec::new(), 3, 10).await.unwrap(), OfflineStored::Full);
     // Changing hands makes no room.
-    store.give_spool(id, OfflineId(i64::MAX), LAPTOP, 1).await.unwrap();
+    store.give_spool(id, Share::Anybodys, OfflineId(i64::MAX), LAPTOP, 1).await.unwrap();
     assert!(!add(free("")).await);
     store.release_spool(id, LAPTOP, Others::None).await.unwrap();
     assert!(!add(free("")).await);
@@ -150,7 +232,7 @@ pub(super) async fn bounds_count_what_sessions_hold(store: &dyn Store) {
     store.acknowledge_spool(id, PHONE, 3).await.unwrap();
     assert!(add(free("1234")).await);
     assert!(!add(free("")).await);
-    store.remove_offline(id, OfflineId(i64::MAX)).await.unwrap();
+    store.remove_offline(id, Share::Anybodys, OfflineId(i64::MAX)).await.unwrap();
     assert!(add(free("1234567890")).await);
     assert!(!add(free("1")).await);
     assert!(add(free("")).await);
