@@ -2,7 +2,7 @@
 
 use super::server::Archive;
 use super::tray::Tray;
-use super::{ACCOUNTS, Counting, Fall, Host, Looking, PASSWORD, Peer, Trace};
+use super::{ACCOUNTS, Comeback, Counting, Fall, Host, Looking, PASSWORD, Peer, Trace};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -146,7 +146,7 @@ impl Client {
         let account = BareJid::parse(&format!("{name}@localhost")).unwrap();
         let mut session = server.router.bind(&account, Some(resource), inbox.clone(), facts).await.expect("bound");
         let id = match counting {
-            Counting::Yes => Some(session.enable_counting(Resumable::Yes).expect("it may be resumed")),
+            Counting::Yes => Some(session.enable_counting(Resumable::Yes).await.expect("it may be resumed")),
             Counting::No => None,
         };
         let (name, resource) = (name.to_owned(), resource.to_owned());
@@ -161,21 +161,18 @@ impl Peer for Client {
         Client::bind(server, name, resource, counting, SessionFacts::default()).await
     }
 
-    async fn connect_instead(server: &Server, trace: &Trace) -> Client {
-        let facts = SessionFacts { instead_of: Some(trace.session.clone()), ..SessionFacts::default() };
-        Client::bind(server, &trace.name, &trace.resource, Counting::Yes, facts).await
-    }
-    async fn resume(server: &Server, trace: Trace) -> Result<Client, Trace> {
+    async fn resume(server: &Server, trace: Trace) -> (Comeback, Client) {
         let inbox = Arc::new(Inbox::default());
         let account = BareJid::parse(&format!("{}@localhost", trace.name)).unwrap();
-        let (id, handled) = (&trace.session, trace.tray.handled());
-        let resumed = server.router.resume(&account, id, handled, inbox.clone(), SessionFacts::default()).await;
-        match resumed {
+        let Trace { name, resource, session: id, tray } = trace;
+        match server.router.resume(&account, &id, tray.handled(), inbox.clone(), SessionFacts::default()).await {
             Ok((session, _)) => {
-                let Trace { name, resource, session: id, tray } = trace;
-                Ok(Client { session, inbox, name, resource, id: SmId::parse(&id), tray })
+                (Comeback::Resumed, Client { session, inbox, name, resource, id: SmId::parse(&id), tray })
             }
-            Err(_) => Err(trace),
+            Err(_) => {
+                let facts = SessionFacts { instead_of: Some(id), ..SessionFacts::default() };
+                (Comeback::Anew, Client::bind(server, &name, &resource, Counting::Yes, facts).await)
+            }
         }
     }
 

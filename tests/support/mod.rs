@@ -61,17 +61,20 @@ pub trait Host: Sized {
     async fn finish(self);
 }
 
+/// How somebody who wanted a session back came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comeback {
+    Resumed,
+    Anew,
+}
+
 /// A connected client.
 #[allow(async_fn_in_trait, reason = "tests only")]
 pub trait Peer: Sized {
     type Server: Host;
     async fn connect(server: &Self::Server, name: &str, resource: &str, counting: Counting) -> Self;
-    /// Resumes; when it cannot, what it knows is given back.
-    async fn resume(server: &Self::Server, trace: Trace) -> Result<Self, Trace>;
-    /// Binds anew and counts, after it could not resume.
-    async fn connect_instead(server: &Self::Server, trace: &Trace) -> Self {
-        Self::connect(server, &trace.name, &trace.resource, Counting::Yes).await
-    }
+    /// Resumes; or, when it cannot, binds anew on the same stream, and counts.
+    async fn resume(server: &Self::Server, trace: Trace) -> (Comeback, Self);
     async fn send(&mut self, element: &Element);
     /// What has come.
     fn tray(&mut self) -> &mut Tray;

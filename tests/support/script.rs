@@ -26,7 +26,7 @@
 //! | `11 minutes pass` | under the held clock; such a script is played in memory only |
 
 use super::server::Archive;
-use super::{Counting, Fall, Host, Looking, Peer, Trace};
+use super::{Comeback, Counting, Fall, Host, Looking, Peer, Trace};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
@@ -218,16 +218,11 @@ impl<P: Peer> Stage<P> {
                 let trace = self.leaving(place, who).lose().await;
                 self.lost.insert(who.to_owned(), trace);
             }
-            Step::Resumes => {
+            Step::Resumes | Step::CannotResume => {
+                let expected = if matches!(step, Step::Resumes) { Comeback::Resumed } else { Comeback::Anew };
                 let trace = self.trace(place, who);
-                let resumed = P::resume(&self.server, trace).await;
-                let peer = resumed.unwrap_or_else(|_| panic!("{place} cannot resume"));
-                self.peers.insert(who.to_owned(), peer);
-            }
-            Step::CannotResume => {
-                let trace = self.trace(place, who);
-                let Err(trace) = P::resume(&self.server, trace).await else { panic!("{place} resumed") };
-                let peer = P::connect_instead(&self.server, &trace).await;
+                let (comeback, peer) = P::resume(&self.server, trace).await;
+                assert_eq!(comeback, expected, "{place}");
                 self.peers.insert(who.to_owned(), peer);
             }
             Step::Sends(element) => {

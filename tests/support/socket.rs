@@ -4,7 +4,7 @@ use super::device::{CSI, SM};
 use super::server::{Archive, Options, Server};
 use super::tray::Tray;
 use super::wire::{Lost, PATIENCE, Wire};
-use super::{Counting, Fall, Host, Looking, Peer, Trace};
+use super::{Comeback, Counting, Fall, Host, Looking, Peer, Trace};
 use stonechat_xml::Element;
 
 impl Host for Server {
@@ -39,6 +39,19 @@ impl Client {
         wire
     }
 
+    async fn bind(mut wire: Wire, name: &str, resource: &str, counting: Counting) -> Client {
+        wire.bind(resource).await.expect("bound");
+        let (name, resource) = (name.to_owned(), resource.to_owned());
+        let mut client = Client { wire, name, resource, session: None, tray: Tray::default() };
+        if counting == Counting::Yes {
+            client.try_send(&Element::new("enable", SM).with_attribute("resume", "true")).await.expect("taken");
+            let enabled = client.wire.expect("enabled").await.expect("enabled");
+            client.session = Some(enabled.attribute("id").expect("it may be resumed").to_owned());
+            client.tray.count();
+        }
+        client
+    }
+
     /// Puts what came where it belongs.
     fn take_in(&mut self, element: Element) {
         // Counts and requests for them are not for the script; requests are answered when it says so.
@@ -67,20 +80,10 @@ impl Peer for Client {
     type Server = Server;
 
     async fn connect(server: &Server, name: &str, resource: &str, counting: Counting) -> Client {
-        let mut wire = Client::log_in(server, name).await;
-        wire.bind(resource).await.expect("bound");
-        let (name, resource) = (name.to_owned(), resource.to_owned());
-        let mut client = Client { wire, name, resource, session: None, tray: Tray::default() };
-        if counting == Counting::Yes {
-            client.try_send(&Element::new("enable", SM).with_attribute("resume", "true")).await.expect("taken");
-            let enabled = client.wire.expect("enabled").await.expect("enabled");
-            client.session = Some(enabled.attribute("id").expect("it may be resumed").to_owned());
-            client.tray.count();
-        }
-        client
+        Client::bind(Client::log_in(server, name).await, name, resource, counting).await
     }
 
-    async fn resume(server: &Server, trace: Trace) -> Result<Client, Trace> {
+    async fn resume(server: &Server, trace: Trace) -> (Comeback, Client) {
         let mut wire = Client::log_in(server, &trace.name).await;
         let resume = Element::new("resume", SM)
             .with_attribute("h", trace.tray.handled().to_string())
@@ -89,11 +92,10 @@ impl Peer for Client {
         let answer = wire.answer().await.expect("an answer");
         if !answer.is("resumed", SM) {
             assert!(answer.is("failed", SM), "{}", answer.to_xml());
-            wire.close().await;
-            return Err(trace);
+            return (Comeback::Anew, Client::bind(wire, &trace.name, &trace.resource, Counting::Yes).await);
         }
         let Trace { name, resource, session, tray } = trace;
-        Ok(Client { wire, name, resource, session: Some(session), tray })
+        (Comeback::Resumed, Client { wire, name, resource, session: Some(session), tray })
     }
 
     async fn send(&mut self, element: &Element) {

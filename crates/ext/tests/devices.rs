@@ -295,7 +295,7 @@ async fn abuse_62_a_revoked_device_is_gone_with_its_sessions() {
         server.connect_as("alice", "old client").await,
     );
     let mut waiting = server.connect_device(PHONE, "waiting").await;
-    waiting.session.enable_counting(Resumable::Yes).unwrap();
+    waiting.session.enable_counting(Resumable::Yes).await.unwrap();
     waiting.session.end(Ending::Lost, &mut Turn::new());
     let standing = |resource: &str| {
         server.router.sessions_of(&alice).iter().find(|s| s.jid.as_str().ends_with(resource)).map(|s| s.state)
@@ -364,7 +364,7 @@ async fn abuse_62_a_session_is_not_resumed_by_a_log_in_that_was_revoked() {
     let server = Server::start(Settings::default()).await;
     let alice = account("alice");
     let mut waiting = server.connect_device(LAPTOP, "laptop").await;
-    let previous = waiting.session.enable_counting(Resumable::Yes).unwrap().text();
+    let previous = waiting.session.enable_counting(Resumable::Yes).await.unwrap().text();
     waiting.session.end(Ending::Lost, &mut Turn::new());
     let resume = async |start, device: &str| {
         let facts = SessionFacts { device: Some(device.to_owned()), login: Some(start), ..SessionFacts::default() };

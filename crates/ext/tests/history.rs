@@ -124,7 +124,7 @@ async fn xep0359_a_message_sent_again_is_acknowledged_and_shown_once() {
     for settings in [Settings::default(), without_archive()] {
         let archived = settings.archive.enabled;
         let (_server, mut alice, mut bob) = two(settings).await;
-        alice.session.enable_counting(Resumable::Yes);
+        alice.session.enable_counting(Resumable::Yes).await;
         for _ in 0..3 {
             alice.send(&chat(BOB, "again")).await;
         }
@@ -270,7 +270,7 @@ async fn resume(server: &Server, id: &str, handled: u32) -> Result<(Client, u32)
 async fn xep0198_5_what_was_not_acknowledged_comes_again_and_in_order() {
     for settings in [Settings::default(), without_archive()] {
         let (server, mut alice, mut bob) = two(settings).await;
-        let id = bob.session.enable_counting(Resumable::Yes).unwrap().text();
+        let id = bob.session.enable_counting(Resumable::Yes).await.unwrap().text();
         for number in 0..3 {
             alice.send(&chat(BOB, &number.to_string())).await;
         }
@@ -297,7 +297,7 @@ async fn xep0198_5_what_was_not_acknowledged_comes_again_and_in_order() {
 #[tokio::test]
 async fn abuse_38_a_session_is_resumed_by_its_account_alone_once_and_with_a_count_that_can_be() {
     let (server, mut alice, mut bob) = two(Settings::default()).await;
-    let id = bob.session.enable_counting(Resumable::Yes).unwrap().text();
+    let id = bob.session.enable_counting(Resumable::Yes).await.unwrap().text();
     alice.send(&chat(BOB, "one")).await;
     bob.inbox.wait("it", has_body("one")).await;
     let stranger = BareJid::parse(ALICE).unwrap();
@@ -316,7 +316,7 @@ async fn abuse_38_a_session_is_resumed_by_its_account_alone_once_and_with_a_coun
 async fn xep0198_5_a_session_that_nobody_resumes_leaves_and_what_it_had_is_kept() {
     for settings in [Settings::default(), without_archive()] {
         let (server, mut alice, mut bob) = two(settings).await;
-        bob.session.enable_counting(Resumable::Yes);
+        bob.session.enable_counting(Resumable::Yes).await;
         bob.session.end(Ending::Lost, &mut Turn::new());
         alice.send(&chat(BOB, "while away")).await;
         tokio::time::sleep(stonechat_router::RESUMPTION + std::time::Duration::from_secs(1)).await;
@@ -331,7 +331,7 @@ async fn xep0198_5_a_session_that_nobody_resumes_leaves_and_what_it_had_is_kept(
 #[tokio::test]
 async fn xep0198_a_session_saved_at_an_orderly_end_is_resumed_as_if_nothing_had_happened() {
     let (server, mut alice, mut bob) = two(Settings::default()).await;
-    let id = bob.session.enable_counting(Resumable::Yes).unwrap().text();
+    let id = bob.session.enable_counting(Resumable::Yes).await.unwrap().text();
     bob.ask("set", "", "<enable xmlns='urn:xmpp:carbons:2'/>").await.unwrap();
     alice.send(&chat(BOB, "one")).await;
     bob.inbox.wait("it", has_body("one")).await;
@@ -354,7 +354,7 @@ async fn xep0198_a_session_saved_at_an_orderly_end_is_resumed_as_if_nothing_had_
 #[tokio::test]
 async fn xep0198_after_a_kill_the_count_is_known_and_nothing_acknowledged_is_lost() {
     let (server, mut alice, mut bob) = two(without_archive()).await;
-    let id = bob.session.enable_counting(Resumable::Yes).unwrap().text();
+    let id = bob.session.enable_counting(Resumable::Yes).await.unwrap().text();
     bob.send(&chat(ALICE, "from bob")).await;
     for number in 0..3 {
         alice.send(&chat(BOB, &number.to_string())).await;
@@ -379,8 +379,8 @@ async fn xep0198_after_a_kill_each_device_gets_what_it_had_not_and_no_other_ones
     let (server, mut alice, mut desk) = two(without_archive()).await;
     let mut phone = server.connect_as("bob", "phone").await;
     phone.send("<presence xmlns='jabber:client'/>").await;
-    let of_desk = desk.session.enable_counting(Resumable::Yes).unwrap().text();
-    let of_phone = phone.session.enable_counting(Resumable::Yes).unwrap().text();
+    let of_desk = desk.session.enable_counting(Resumable::Yes).await.unwrap().text();
+    let of_phone = phone.session.enable_counting(Resumable::Yes).await.unwrap().text();
     for text in ["one", "two"] {
         alice.send(&chat(BOB, text)).await;
     }

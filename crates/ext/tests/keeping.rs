@@ -121,8 +121,8 @@ async fn p1_a_sender_does_not_wait_for_the_commits_of_another() {
     let server = Server::start(Settings::default()).await;
     let (mut alice, mut carol) = (present(&server, "alice").await, present(&server, "carol").await);
     let bob = present(&server, "bob").await;
-    alice.session.enable_counting(Resumable::Yes);
-    carol.session.enable_counting(Resumable::Yes);
+    alice.session.enable_counting(Resumable::Yes).await;
+    carol.session.enable_counting(Resumable::Yes).await;
     // Alice's message is accepted, and its commit is awaited by nobody yet.
     let stanza = Stanza::parse(chat(BOB, "slow").as_bytes()).unwrap().from_sender(alice.session.jid().clone());
     alice.session.accept(stanza, &mut Turn::new()).await;
@@ -191,7 +191,7 @@ async fn resume(server: &Server, id: &str, handled: u32) -> (Client, u32) {
 async fn xep0198_4_counts_go_around_in_both_directions() {
     let server = Server::start(Settings::default()).await;
     let mut bob = present(&server, "bob").await;
-    let id = bob.session.enable_counting(Resumable::Yes).unwrap().text();
+    let id = bob.session.enable_counting(Resumable::Yes).await.unwrap().text();
     bob.send("<presence xmlns='jabber:client'/>").await;
     bob.inbox.wait("the own presence", |stanza| stanza.from().is_some()).await;
     bob.session.end(Ending::Lost, &mut Turn::new());
@@ -237,7 +237,7 @@ async fn xep0198_4_one_question_at_a_time_and_none_when_there_is_nothing_to_ask(
     let server = Server::start(Settings::default()).await;
     let (mut alice, mut bob) = (present(&server, "alice").await, present(&server, "bob").await);
     bob.ask("get", "stone.example", "<ping xmlns='urn:xmpp:ping'/>").await.unwrap();
-    bob.session.enable_counting(Resumable::Yes);
+    bob.session.enable_counting(Resumable::Yes).await;
     let asked = |client: &Client| client.inbox.requests.load(Ordering::SeqCst);
     assert_eq!(asked(&bob), 0);
     for number in 0..50 {

@@ -48,7 +48,7 @@ async fn what_is_kept_without_a_sender_is_given_up_at_the_start() {
 async fn without_federation_a_message_comes_back_once_and_nothing_is_kept_of_it() {
     let server = Server::start_alone().await;
     let mut alice = server.connect("alice").await;
-    alice.session.enable_counting(Resumable::Yes);
+    alice.session.enable_counting(Resumable::Yes).await;
     alice
         .send("<message xmlns='jabber:client' to='dave@elsewhere.example' type='chat' id='m'><body>hi</body></message>")
         .await;

@@ -29,7 +29,7 @@ pub struct SessionState {
 
 impl SessionState {
     fn is_resumable(&self) -> bool {
-        self.counting == Counting::Resumable
+        self.counting != Counting::No
     }
 }
 
@@ -48,6 +48,8 @@ pub enum Carbons {
 pub enum Counting {
     /// It does, and may be resumed.
     Resumable,
+    /// It did, has lost its connection and waits to be resumed; and its client is not known to read the archive.
+    Waiting,
     /// It does not, or cannot be resumed.
     #[default]
     No,
@@ -117,6 +119,9 @@ pub enum Kept {
     /// For each of the sessions that get it and count, until that one has acknowledged it: it is not archived, and must not
     /// be lost with the server (XEP-0198).
     UntilAcknowledged,
+    /// For those of the sessions that get it and are [`Counting::Waiting`]: the archive has it, but their clients would not look
+    /// there if the server died before they are back.
+    WhileWaiting,
     /// It does not.
     Nowhere,
 }
@@ -239,12 +244,15 @@ pub fn plan(message_type: MessageType, classification: Classification, recipient
             plan.carbons.retain(|index| sessions.get(*index).is_some_and(|session| session.priority.is_some()));
         }
     }
-    if plan.kept == Kept::Nowhere
-        && plan.archive == Archive::Skipped
-        && classification.is_kept(message_type)
-        && plan.deliver.iter().filter_map(|index| sessions.get(*index)).any(SessionState::is_resumable)
-    {
-        plan.kept = Kept::UntilAcknowledged;
+    if plan.kept == Kept::Nowhere && classification.is_kept(message_type) {
+        let mut reached = plan.deliver.iter().filter_map(|index| sessions.get(*index));
+        match plan.archive {
+            Archive::Skipped if reached.any(SessionState::is_resumable) => plan.kept = Kept::UntilAcknowledged,
+            Archive::Stored if reached.any(|session| session.counting == Counting::Waiting) => {
+                plan.kept = Kept::WhileWaiting;
+            }
+            Archive::Skipped | Archive::Stored => {}
+        }
     }
     let reached = !plan.deliver.is_empty() || plan.kept == Kept::Offline;
     if reached && classification.is_waking(message_type) {

@@ -118,6 +118,13 @@ fn xep0198_what_is_not_archived_is_kept_until_a_counting_session_acknowledges_it
     assert_eq!(kept(OFF_RECORD, Archiving::On, &mixed, Address::Bare), Kept::UntilAcknowledged);
     // The archive has it.
     assert_eq!(kept(BODY, Archiving::On, &mixed, Address::Bare), Kept::Nowhere);
+    // But a session that waits to be resumed gets it without that its client looks there.
+    let waiting = [counting(0), session(Some(0), Carbons::Disabled, Counting::Waiting)];
+    assert_eq!(kept(BODY, Archiving::On, &waiting, Address::Bare), Kept::WhileWaiting);
+    assert_eq!(kept(BODY, Archiving::On, &waiting, Address::Session(1)), Kept::WhileWaiting);
+    assert_eq!(kept(BODY, Archiving::On, &waiting, Address::Session(0)), Kept::Nowhere);
+    assert_eq!(kept(CHAT_STATE, Archiving::On, &waiting, Address::Bare), Kept::Nowhere);
+    assert_eq!(kept(BODY, Archiving::Off, &waiting[1..], Address::Bare), Kept::UntilAcknowledged);
     // Nobody who gets it counts.
     assert_eq!(kept(BODY, Archiving::Off, &mixed, Address::Session(0)), Kept::Nowhere);
     assert_eq!(kept(BODY, Archiving::Off, &[plain(0), counting(-1)], Address::Bare), Kept::Nowhere);
@@ -198,7 +205,7 @@ fn any_classification() -> impl Strategy<Value = Classification> {
 }
 fn any_session() -> impl Strategy<Value = SessionState> {
     let carbons = proptest::sample::select(vec![Carbons::Enabled, Carbons::Disabled]);
-    let counting = proptest::sample::select(vec![Counting::Resumable, Counting::No]);
+    let counting = proptest::sample::select(vec![Counting::Resumable, Counting::Waiting, Counting::No]);
     (proptest::option::of(any::<i8>()), carbons, counting).prop_map(|(priority, carbons, counting)| SessionState {
         priority,
         carbons,
@@ -255,12 +262,18 @@ proptest! {
         prop_assert!(plan.kept == Kept::Nowhere || classification.is_kept(message_type));
         if plan.kept == Kept::UntilAcknowledged {
             prop_assert_eq!(plan.archive, Archive::Skipped);
-            prop_assert!(plan.deliver.iter().any(|index| sessions[*index].counting == Counting::Resumable));
+            prop_assert!(plan.deliver.iter().any(|index| sessions[*index].counting != Counting::No));
+        }
+        let waits = plan.deliver.iter().any(|index| sessions[*index].counting == Counting::Waiting);
+        if plan.kept == Kept::WhileWaiting {
+            prop_assert_eq!(plan.archive, Archive::Stored);
+            prop_assert!(waits);
         }
         // Nothing that is worth keeping is only in the memory of a session that counts on us.
-        let resumable = plan.deliver.iter().any(|index| sessions[*index].counting == Counting::Resumable);
+        let resumable = plan.deliver.iter().any(|index| sessions[*index].counting != Counting::No);
         if resumable && classification.is_kept(message_type) {
             prop_assert!(plan.archive == Archive::Stored || plan.kept == Kept::UntilAcknowledged);
+            prop_assert!(!waits || plan.kept != Kept::Nowhere);
         }
         // Waking.
         if plan.wake == Wake::Yes {

@@ -239,12 +239,12 @@ struct Driver {
     ending: Ending,
 }
 
-fn enable(session: &mut ClientSession, resumption: Resumption) -> Enabled {
+async fn enable(session: &mut ClientSession, resumption: Resumption) -> Enabled {
     let resumable = match resumption {
         Resumption::Wanted { .. } => Resumable::Yes,
         Resumption::NotWanted => Resumable::No,
     };
-    let id = session.enable_counting(resumable).map(|id| id.text());
+    let id = session.enable_counting(resumable).await.map(|id| id.text());
     let max = id.as_ref().map(|_| u32::try_from(RESUMPTION.as_secs()).unwrap_or(u32::MAX));
     Enabled { id, max }
 }
@@ -387,7 +387,7 @@ impl Driver {
                     session.answered(reply.as_ref(), turn);
                 }
             }
-            Event::Enable(token, resumption) => self.on_enable(token, resumption),
+            Event::Enable(token, resumption) => Box::pin(self.on_enable(token, resumption)).await,
             Event::Resume(token, request) => Box::pin(self.on_resume(token, request)).await,
             Event::Acknowledged(handled) => {
                 if let Some(Err(sent)) = self.session.as_mut().map(|session| session.acknowledged(handled, turn)) {
@@ -527,10 +527,10 @@ impl Driver {
 
     /// XEP-0198 §3: from here on both directions are counted. Nothing that is counted overtakes the answer: the link is
     /// corked until that is on its way.
-    fn on_enable(&mut self, token: Token, resumption: Resumption) {
+    async fn on_enable(&mut self, token: Token, resumption: Resumption) {
         self.link.cork();
         let command = match &mut self.session {
-            Some(session) => Command::Enabled(token, enable(session, resumption)),
+            Some(session) => Command::Enabled(token, enable(session, resumption).await),
             None => Command::EnableRefused(token, StanzaCondition::UnexpectedRequest),
         };
         self.machine.command(Instant::now(), command);
@@ -548,7 +548,9 @@ impl Driver {
             if request.carbons == Carbons::On {
                 session.enable_carbons();
             }
-            enabled = request.enable.map(|resumption| enable(session, resumption));
+            if let Some(resumption) = request.enable {
+                enabled = Some(enable(session, resumption).await);
+            }
             if request.state == ClientState::Inactive {
                 session.set_attention(Attention::Inactive, &mut Turn::new());
             }

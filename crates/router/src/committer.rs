@@ -12,22 +12,11 @@ use crate::{Commits, Router, Turn};
 use futures_util::FutureExt;
 use smallvec::SmallVec;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use stonechat_stanza::{Stanza, StanzaCondition, StanzaError};
 use stonechat_store::{OfflineStored, OutgoingId, Pending, Recorded};
 use tokio::sync::{mpsc, oneshot};
 use tracing::error;
-
-/// Whether the sender of a message has been told that it was not kept: it is told once, though two accounts keep a half each.
-#[derive(Clone, Default)]
-pub(crate) struct Told(Arc<AtomicBool>);
-
-impl Told {
-    fn first(&self) -> bool {
-        !self.0.swap(true, Ordering::AcqRel)
-    }
-}
 
 /// What a message that is not kept anywhere means to its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +27,16 @@ pub(crate) enum WhenFull {
     Ignore,
 }
 
+/// What it means to the sender that a half cannot be written. One half at most says so: else a message would be answered twice,
+/// or answered with an error although its recipient has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WhenFailed {
+    /// Nobody will have the message: the sender is told.
+    Bounce,
+    /// The sender's archive lacks it, or its count; whether the recipient has it is the other half's to say.
+    Ignore,
+}
+
 /// A half that is being written.
 pub(crate) struct Job {
     pub(crate) cell: Arc<Cell>,
@@ -45,7 +44,7 @@ pub(crate) struct Job {
     pub(crate) ticket: Option<Ticket>,
     pub(crate) stanza: Stanza,
     pub(crate) when_full: WhenFull,
-    pub(crate) told: Told,
+    pub(crate) when_failed: WhenFailed,
     /// The way out that waits for the number of the outgoing row.
     pub(crate) outgoing: Option<oneshot::Sender<OutgoingId>>,
     /// Whether devices are to be woken once it is written.
@@ -107,11 +106,6 @@ fn start(router: Router) -> mpsc::UnboundedSender<Job> {
 impl Router {
     fn follow_commit(&self, job: Job, result: Result<Recorded, stonechat_store::Error>, turn: &mut Turn) {
         let mut effects = Effects::default();
-        let bounce = |effects: &mut Effects, error: StanzaError| {
-            if job.told.first() {
-                effects.bounce(&job.stanza, &error);
-            }
-        };
         let mut wake = None;
         match result {
             Ok(recorded) => {
@@ -119,7 +113,7 @@ impl Router {
                     // XEP-0160 §2: a full store is service-unavailable.
                     let error = StanzaError::new(StanzaCondition::ServiceUnavailable)
                         .with_text("no more messages are kept for the recipient");
-                    bounce(&mut effects, error);
+                    effects.bounce(&job.stanza, &error);
                 }
                 if let (Some(sender), Some(id)) = (job.outgoing, recorded.outgoing) {
                     // Nobody waits any more when the way out has ended: then its row is read again at the next start.
@@ -135,9 +129,11 @@ impl Router {
             }
             Err(source) => {
                 error!(event = "message.write_failed", %source, "a message could not be kept");
-                let error = StanzaError::new(StanzaCondition::ResourceConstraint)
-                    .with_text("the message could not be kept; try again later");
-                bounce(&mut effects, error);
+                if job.when_failed == WhenFailed::Bounce {
+                    let error = StanzaError::new(StanzaCondition::ResourceConstraint)
+                        .with_text("the message could not be kept; try again later");
+                    effects.bounce(&job.stanza, &error);
+                }
                 if let Some(ticket) = job.ticket {
                     job.cell.lock().discard(ticket, turn);
                     job.cell.announce_moved();

@@ -54,14 +54,22 @@ struct Drain<'a> {
 impl Router {
     /// A session began to count what it is sent. What the session before it left is its own from now on, so that it is so for
     /// whoever takes its place.
-    pub(crate) fn begin_counting(&self, cell: &Cell, id: SessionId, sm: Option<SmId>) {
-        let mut state = cell.lock();
-        let account = state.loaded().map(|loaded| loaded.id);
-        let Some(session) = state.session(id) else { return };
-        session.out.count(sm);
-        if let (Inherits::Of(gone), Some(sm), Some(account)) = (session.inherits, sm, account) {
-            session.inherits = Inherits::Own;
-            note(self.inner.store.inherit_spool(account, gone, sm));
+    pub(crate) async fn begin_counting(&self, cell: &Cell, id: SessionId, sm: Option<SmId>) {
+        let inherited = {
+            let mut state = cell.lock();
+            let account = state.loaded().map(|loaded| loaded.id);
+            let Some(session) = state.session(id) else { return };
+            session.out.count(sm);
+            match (session.inherits, sm, account) {
+                (Inherits::Of(gone), Some(sm), Some(account)) => {
+                    session.inherits = Inherits::Own;
+                    self.inner.store.inherit_spool(account, gone, sm)
+                }
+                _ => return,
+            }
+        };
+        if let Err(source) = inherited.await {
+            error!(event = "spool.write_failed", %source, "what is kept for a session could not be changed");
         }
     }
 

@@ -7,9 +7,9 @@
 //! acknowledged: its sender sends it again, and it is recognised (XEP-0359 §4, cross-feature rule 1). Had the sender's half
 //! been first, its count (XEP-0198) would have vouched for a message that nobody has.
 
-use crate::account::{Cell, State};
+use crate::account::{Cell, History, State};
 use crate::archive::{mark, stanza_id};
-use crate::committer::{Job, Told, WhenFull};
+use crate::committer::{Job, WhenFailed, WhenFull};
 use crate::effects::Effects;
 use crate::outflow::{Facts, Shared, Spooled};
 use crate::route::{address_of, session_states};
@@ -27,21 +27,13 @@ use stonechat_store::{AccountId, ArchiveRow, Half, Holder, Mark, Others, Outgoin
 use stonechat_xml::Element;
 use tokio::sync::oneshot;
 
-/// What is known of how a message came in.
-#[derive(Clone, Default)]
-pub(crate) struct Provenance {
-    /// Whether its sender waits for an acknowledgement, and will send it again without one (XEP-0198).
-    pub(crate) counted: Counted,
-    pub(crate) told: Told,
-}
-
 /// A stanza that comes to an account.
 pub(crate) struct Arrival {
     pub(crate) stanza: Stanza,
-    pub(crate) provenance: Provenance,
+    pub(crate) counted: Counted,
 }
 
-/// See [`Provenance`].
+/// Whether the sender of a message waits for an acknowledgement, and will send it again without one (XEP-0198).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) enum Counted {
     Yes,
@@ -85,7 +77,6 @@ impl Router {
             return refuse(cell, session, &stanza, &blocked_by_oneself(), turn);
         }
         let counted = if number.is_some() { Counted::Yes } else { Counted::No };
-        let provenance = Provenance { counted, told: Told::default() };
         let way = match self.serves_address(&to) {
             false => Way::Abroad,
             true if to.to_bare() == cell.jid => Way::Home,
@@ -96,24 +87,16 @@ impl Router {
             (_, None) => self.to_domain(&stanza, &mut effects),
             (_, Some(_)) => {
                 let recipient = self.cell(&to.to_bare());
-                let arrival = Arrival { stanza: stanza.clone(), provenance: provenance.clone() };
+                let arrival = Arrival { stanza: stanza.clone(), counted };
                 self.to_account(&recipient, arrival, turn, commits, &mut effects);
             }
         }
-        self.keep_sent(Sent { cell, session, number, stanza }, &to, way, &provenance, turn, commits);
+        self.keep_sent(Sent { cell, session, number, stanza }, &to, way, turn, commits);
         self.follow(effects, turn, commits);
     }
 
     /// The sender's half, and the way out to another domain.
-    fn keep_sent(
-        &self,
-        sent: Sent<'_>,
-        to: &Jid,
-        way: Way,
-        provenance: &Provenance,
-        turn: &mut Turn,
-        commits: &mut Commits,
-    ) {
+    fn keep_sent(&self, sent: Sent<'_>, to: &Jid, way: Way, turn: &mut Turn, commits: &mut Commits) {
         let Sent { cell, session, number, stanza } = sent;
         let kind = message_type(&stanza);
         let settings = self.inner.settings.load();
@@ -197,7 +180,7 @@ impl Router {
                 ticket: gate,
                 stanza: stanza.clone(),
                 when_full: WhenFull::Ignore,
-                told: provenance.told.clone(),
+                when_failed: if kept_outside { WhenFailed::Bounce } else { WhenFailed::Ignore },
                 outgoing,
                 wake: Wake::No,
                 done,
@@ -230,7 +213,7 @@ impl Router {
         commits: &mut Commits,
         effects: &mut Effects,
     ) {
-        let Arrival { stanza, provenance } = arrival;
+        let Arrival { stanza, counted } = arrival;
         let kind = message_type(&stanza);
         let settings = self.inner.settings.load();
         let mark = mark(&stanza);
@@ -272,7 +255,7 @@ impl Router {
         {
             loaded.remember_eligible(&stanza, mark);
         }
-        self.carry_out(Step { cell, id, kind, stanza, mark, decision, provenance }, state, turn, commits, effects);
+        self.carry_out(Step { cell, id, kind, stanza, mark, decision, counted }, state, turn, commits, effects);
     }
 
     fn carry_out(
@@ -283,7 +266,7 @@ impl Router {
         commits: &mut Commits,
         effects: &mut Effects,
     ) {
-        let Step { cell, id, kind, stanza, mark, decision, provenance } = step;
+        let Step { cell, id, kind, stanza, mark, decision, counted } = step;
         let DeliveryPlan { deliver, carbons, archive, wake, kept, .. } = decision;
         if deliver.is_empty() && carbons.is_empty() && archive == Archive::Skipped && kept == Kept::Nowhere {
             return;
@@ -313,7 +296,10 @@ impl Router {
         let mut now_for: SmallVec<[(usize, Spooled); 4]> = SmallVec::new();
         for &index in &deliver {
             let Some(session) = state.sessions.get_mut(index) else { continue };
-            let place = if kept == Kept::UntilAcknowledged { session.out.next_place() } else { None };
+            let place = match (kept, session.out.link(), session.history) {
+                (Kept::UntilAcknowledged, ..) | (Kept::WhileWaiting, None, History::Sent) => session.out.next_place(),
+                _ => None,
+            };
             if let Some((id, place)) = place {
                 let others = if shared == Shared::WithOthers { Others::Served } else { Others::None };
                 let holder = Holder::Session { id, place, others };
@@ -326,7 +312,7 @@ impl Router {
             state.kept_lately = true;
         }
         let delivered = !now_for.is_empty() || !carbons.is_empty();
-        if half.archive.is_none() && (!half.spool.is_empty() || (provenance.counted == Counted::Yes && delivered)) {
+        if half.archive.is_none() && (!half.spool.is_empty() || (counted == Counted::Yes && delivered)) {
             half.mark = recognised(mark);
         }
         if let Some(loaded) = state.loaded_mut() {
@@ -385,7 +371,7 @@ impl Router {
             ticket: gate,
             stanza,
             when_full,
-            told: provenance.told.clone(),
+            when_failed: WhenFailed::Bounce,
             outgoing: None,
             wake,
             done,
@@ -428,7 +414,7 @@ struct Step<'a> {
     stanza: Stanza,
     mark: Option<Mark>,
     decision: DeliveryPlan,
-    provenance: Provenance,
+    counted: Counted,
 }
 
 /// The sessions as the plan is to see them: those whose connection has ended, and which nobody can resume, are not there.

@@ -13,6 +13,7 @@
 use crate::{Delivery, Outbox, Pushed, Turn};
 use std::collections::VecDeque;
 use std::sync::Arc;
+use stonechat_im::classify::{Classification, message_type};
 use stonechat_im::urgency::{Urgency, urgency};
 use stonechat_jid::Jid;
 use stonechat_stanza::{Kind, Stanza, StreamError};
@@ -487,6 +488,32 @@ impl Outflow {
         if let Some(counting) = &mut self.counting {
             counting.requested = Requested::No;
         }
+    }
+
+    /// What the session has been given of the archive's messages and not acknowledged, each with its number in the stream: from
+    /// now on the store holds it for the session, which has just lost its connection.
+    pub(crate) fn hold_archived(&mut self) -> Vec<(u64, Item)> {
+        let draining = self.is_draining();
+        let Some(counting) = &mut self.counting else { return Vec::new() };
+        let mut number = counting.sent.saturating_sub(counting.unacknowledged.len() as u64);
+        let line = self.line.iter_mut().filter_map(|entry| match entry {
+            // Its number is not known yet.
+            Entry::Stanza(_, item) if !draining => Some(item),
+            _ => None,
+        });
+        let mut held = Vec::new();
+        for item in counting.unacknowledged.iter_mut().chain(line) {
+            number = number.saturating_add(1);
+            let archived = item.facts.archived.is_some() && item.facts.spooled == Spooled::No;
+            if archived && item.stanza.kind() == Kind::Message {
+                let kept = Classification::of(&item.stanza).is_kept(message_type(&item.stanza));
+                if kept {
+                    item.facts.spooled = Spooled::Yes;
+                    held.push((number, item.clone()));
+                }
+            }
+        }
+        held
     }
 
     /// Another connection takes over: what was not acknowledged is sent again, then what waited (XEP-0198 §5). Resuming is

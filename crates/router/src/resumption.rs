@@ -9,7 +9,7 @@
 //!
 //! Deliberately absent: when to resume (the client says so), and the wire (crates/stream).
 
-use crate::account::{Cell, History, Inherits, LeftBehind, Session};
+use crate::account::{Cell, History, Inherits, LeftBehind, Session, State};
 use crate::drain::note;
 use crate::effects::Effects;
 use crate::outflow::{Acknowledged, Attention, Facts, Item, Outflow, Shared, Spooled};
@@ -25,7 +25,7 @@ use stonechat_im::plan::{Archive, Carbons, LeftoverPlan, Others, plan_leftover, 
 use stonechat_im::presence::DirectedPresence;
 use stonechat_jid::{BareJid, FullJid, Jid};
 use stonechat_stanza::{Kind, Stanza, StanzaType, StreamCondition, StreamError};
-use stonechat_store::{AccountId, ArchiveId, Claim, Half, Holder, SavedSession, SmId, SpoolRow};
+use stonechat_store::{AccountId, ArchiveId, Claim, Half, Holder, Place, SavedSession, SmId, SpoolRow};
 use tracing::{debug, error, warn};
 
 /// How long a session waits to be resumed.
@@ -95,9 +95,38 @@ impl Router {
             }
             session.out.detach();
             session.left_behind = Some(LeftBehind { received, commits, at });
+            if session.history == History::Sent
+                && let Some(id) = session.out.holder()
+            {
+                let held = session.out.hold_archived();
+                self.hold(&mut state, id, &held);
+            }
         }
         self.expire_later(cell, id, at, RESUMPTION);
         Waits::Yes
+    }
+
+    /// The store is to hold messages for a session that it has in the account's archive only (see `Kept::WhileWaiting`).
+    fn hold(&self, state: &mut State, id: SmId, held: &[(u64, Item)]) {
+        let Some(account) = state.loaded().map(|loaded| loaded.id) else { return };
+        if held.is_empty() {
+            return;
+        }
+        let row = |(number, item): &(u64, Item)| {
+            let others = match item.facts.shared {
+                Shared::WithOthers => stonechat_store::Others::Served,
+                Shared::Alone => stonechat_store::Others::None,
+            };
+            spool_row(item, Holder::Session { id, place: Place::Sent(*number), others })
+        };
+        let offline = self.inner.settings.load().offline;
+        let half = Half { spool: held.iter().map(row).collect(), ..Half::default() };
+        let written = self.inner.store.record(account, half, (offline.messages, offline.bytes));
+        tokio::spawn(async move {
+            if let Err(source) = written.await {
+                error!(event = "spool.write_failed", %source, "what a lost connection may not have taken is in the archive only");
+            }
+        });
     }
 
     fn expire_later(&self, cell: &Arc<Cell>, id: SessionId, at: Duration, after: Duration) {

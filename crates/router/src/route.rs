@@ -3,9 +3,9 @@
 //! One stanza may cause others (answers, probes, errors); they are worked off in order from a queue, never by recursion,
 //! and an error is never answered, so the queue runs empty.
 
-use crate::account::{Cell, Load, Loaded, Overfull, Session, State};
+use crate::account::{Cell, History, Load, Loaded, Overfull, Session, State};
 use crate::effects::Effects;
-use crate::messages::{Arrival, Provenance, Sent, blocked_by_oneself, refuse};
+use crate::messages::{Arrival, Counted, Sent, blocked_by_oneself, refuse};
 use crate::presence::InboundPresence;
 use crate::{Commits, Outward, Pushed, Router, SessionId, Turn};
 use smallvec::SmallVec;
@@ -204,7 +204,7 @@ impl Router {
             return effects;
         }
         let cell = self.cell(&to.to_bare());
-        let arrival = Arrival { stanza, provenance: Provenance::default() };
+        let arrival = Arrival { stanza, counted: Counted::No };
         self.to_account(&cell, arrival, turn, commits, &mut effects);
         effects
     }
@@ -299,7 +299,11 @@ pub(crate) fn session_states(sessions: &[Session]) -> SmallVec<[SessionState; 4]
         .map(|session| SessionState {
             priority: session.presence.as_ref().map(|_| session.priority),
             carbons: session.carbons,
-            counting: if session.out.resumable().is_some() { Counting::Resumable } else { Counting::No },
+            counting: match (session.out.resumable(), session.out.link(), session.history) {
+                (None, ..) => Counting::No,
+                (Some(_), None, History::Sent) => Counting::Waiting,
+                (Some(_), ..) => Counting::Resumable,
+            },
         })
         .collect()
 }

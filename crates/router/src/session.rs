@@ -307,8 +307,8 @@ impl ClientSession {
     }
 
     /// Begins to count, in both directions (XEP-0198 §3): with the next stanza. `resumable` asks for a session that may be
-    /// resumed.
-    pub fn enable_counting(&mut self, resumable: Resumable) -> Option<SmId> {
+    /// resumed; whoever learns its id finds what the session before it left under it.
+    pub async fn enable_counting(&mut self, resumable: Resumable) -> Option<SmId> {
         let id = match resumable {
             Resumable::Yes => {
                 let mut bytes = [0u8; 16];
@@ -319,7 +319,7 @@ impl ClientSession {
         };
         self.commits.begin(None);
         self.counting = Inbound::Counting { received: 0, id };
-        self.router.begin_counting(&self.cell, self.id, id);
+        self.router.begin_counting(&self.cell, self.id, id).await;
         id
     }
 

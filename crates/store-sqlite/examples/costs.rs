@@ -157,7 +157,11 @@ impl Traffic {
             Kind::Away => Some(Holder::Anybody),
             Kind::Acknowledged => {
                 person.given += 1;
-                Some(Holder::Session { id: person.session, number: person.given, others: Others::None })
+                Some(Holder::Session {
+                    id: person.session,
+                    place: stonechat_store::Place::Sent(person.given),
+                    others: Others::None,
+                })
             }
         };
         half.spool = holder
@@ -345,7 +349,7 @@ async fn pages(store: &SqliteStore, id: AccountId) {
         store.replace_archived(id, partner.clone(), Reference(-1), Vec::new()).await.unwrap()
     })
     .await;
-    timed("offline, none", async || store.offline(id, None, 50).await.unwrap()).await;
+    timed("offline, none", async || store.offline(id, stonechat_store::Share::Anybodys, None, 50).await.unwrap()).await;
 }
 
 async fn search(store: &SqliteStore, id: AccountId) {

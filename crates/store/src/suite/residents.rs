@@ -43,7 +43,11 @@ pub(super) async fn what_is_read_together_is_what_is_read_apart(store: &dyn Stor
                     at: number,
                     stanza: b"a".to_vec(),
                     archive: Some(archived),
-                    holder: Holder::Session { id: SmId([owner.0 as u8; 16]), number, others: Others::None },
+                    holder: Holder::Session {
+                        id: SmId([owner.0 as u8; 16]),
+                        place: crate::Place::Sent(number),
+                        others: Others::None,
+                    },
                 }],
                 ..Half::default()
             };
@@ -71,7 +75,7 @@ pub(super) async fn what_is_read_together_is_what_is_read_apart(store: &dyn Stor
     assert_eq!(together.blocked, store.blocked(id).await.unwrap());
     assert_eq!(together.push, store.push_registrations(id).await.unwrap());
     assert_eq!((together.blocked.len(), together.push.len()), (1, 1));
-    assert_eq!(together.holders, [SmId([id.0 as u8; 16])]);
+    assert_eq!(together.holders, [(SmId([id.0 as u8; 16]), crate::Claim::Open)]);
 
     store.delete_account(id, 1).await.unwrap();
     assert_eq!(store.resident(&name, 10).await.unwrap(), None);
