@@ -11,6 +11,7 @@ use crate::load::{archive, chat, idle, login, offline, presence};
 use crate::measure::Window;
 use crate::process::ProcessTree;
 use crate::report::{Format, Report};
+use crate::session::Continuity;
 use crate::setup::{self, RegisterCommand};
 use crate::{Result, peers, relay};
 
@@ -192,6 +193,9 @@ pub(crate) struct ChatLoad {
     /// Stream management, the client asking for an acknowledgement behind so many messages
     #[arg(long)]
     acknowledged: Option<NonZeroU32>,
+    /// With stream management: sessions that may be resumed
+    #[arg(long, requires = "acknowledged")]
+    resumable: bool,
     /// More devices of each account, with carbons; deliveries are counted then
     #[arg(long, default_value_t = 0)]
     watching: u32,
@@ -233,7 +237,8 @@ impl ChatLoad {
             Some(rate) => return Err(format!("a rate of {rate} messages per second is none").into()),
             None => chat::Drive::Closed { outstanding: self.outstanding },
         };
-        let style = chat::Style { acknowledged: self.acknowledged, watching: self.watching };
+        let continuity = if self.resumable { Continuity::Resumable } else { Continuity::EndsWithItsLink };
+        let style = chat::Style { acknowledged: self.acknowledged, continuity, watching: self.watching };
         Ok(chat::Plan { pairs: self.pairs, drive, body_bytes: self.body_bytes, style, window })
     }
 }

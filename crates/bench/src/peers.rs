@@ -17,6 +17,7 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum as _};
 use tempfile::TempDir;
@@ -26,13 +27,15 @@ use self::rows::{Flavour, Needs, Row, Sizes};
 use self::server::{Server, Site};
 use self::stonechat::Stonechat;
 use self::table::Table;
-use crate::Result;
 use crate::endpoint::{Endpoint, Protocol, Security, UserPattern};
 use crate::process::ProcessTree;
 use crate::report::Format;
-use crate::setup::{self, RegisterCommand};
+use crate::setup;
 use crate::tls::Identity;
+use crate::{Error, Result};
 
+/// Accounts, a start, log-ins and the window of one row on one subject.
+const ROW_LIMIT: Duration = Duration::from_secs(240);
 const PASSWORD: &str = "bench-password";
 const DOMAINS: [&str; 2] = ["a.bench.lab", "b.bench.lab"];
 
@@ -48,6 +51,9 @@ pub(crate) struct Options {
     /// Short runs, to see that everything works
     #[arg(long)]
     quick: bool,
+    /// Write the table into this file too, anew after each row
+    #[arg(long)]
+    table: Option<PathBuf>,
     /// The stonechat binary
     #[arg(long, default_value = "target/release/stonechat")]
     binary: PathBuf,
@@ -79,31 +85,36 @@ impl std::fmt::Display for Subject {
 pub(crate) async fn run(options: Options) -> Result<()> {
     let sizes = if options.quick { Sizes::quick() } else { Sizes::full() };
     let rows = if options.only.is_empty() { Row::value_variants().to_vec() } else { options.only.clone() };
-    let mut failures = Vec::new();
+    let mut failures: Vec<Error> = Vec::new();
+    let begun = Instant::now();
     let mut versions = vec![(Subject::Floor, "relay of this program".to_owned())];
     for (subject, version) in [(Subject::Prosody, prosody::install as fn() -> Result<String>)] {
         if options.subjects.contains(&subject) {
             match version() {
                 Ok(version) => versions.push((subject, version)),
-                Err(error) => failures.push(format!("{subject}: {error}")),
+                Err(error) => failures.push(format!("{subject}: {error}").into()),
             }
         }
     }
     if options.subjects.contains(&Subject::Stonechat) {
         match stonechat::version(&options.binary) {
             Ok(version) => versions.push((Subject::Stonechat, version)),
-            Err(error) => failures.push(format!("{}: {error}", Subject::Stonechat)),
+            Err(error) => failures.push(format!("{}: {error}", Subject::Stonechat).into()),
         }
     }
     versions.retain(|(subject, _)| options.subjects.contains(subject));
 
     let mut lab = Lab::build(&options.binary).await?;
     let mut table = Table::new(versions.clone());
+    for failure in &failures {
+        table.remark(format!("Not measured: {failure}"));
+    }
     for row in rows {
         for (subject, _) in &versions {
             let name = row.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
             eprintln!("{name}: {subject}");
-            match lab.measure(*subject, row, &sizes).await {
+            let measured = tokio::time::timeout(ROW_LIMIT, lab.measure(*subject, row, &sizes)).await;
+            match measured.unwrap_or_else(|_| Err(format!("not done after {ROW_LIMIT:?}").into())) {
                 Ok(Some(reports)) => {
                     if let Some(path) = &options.out {
                         let mut file = fs::OpenOptions::new().create(true).append(true).open(path)?;
@@ -122,14 +133,19 @@ pub(crate) async fn run(options: Options) -> Result<()> {
                     table.add(row, *subject, &sizes, &reports);
                 }
                 Ok(None) => {}
-                Err(error) => failures.push(format!("{name}, {subject}: {error}")),
+                Err(error) => {
+                    eprintln!("{name}, {subject}: {error}");
+                    table.remark(format!("Not measured: {name}, {subject}: {error}"));
+                    failures.push(error);
+                }
             }
         }
+        if let Some(path) = &options.table {
+            fs::write(path, table.render(&sizes))?;
+        }
     }
+    eprintln!("all of it took {:.0} s", begun.elapsed().as_secs_f64());
     println!("{}", table.render(&sizes));
-    for failure in &failures {
-        println!("Not measured: {failure}");
-    }
     if failures.is_empty() { Ok(()) } else { Err("not everything was measured".into()) }
 }
 
@@ -202,15 +218,15 @@ impl Lab {
             }
             let site = self.sites.get(index).ok_or("no such site")?.clone();
             let endpoint = endpoint(&site, needs, subject)?;
-            let (command, server): (RegisterCommand, Option<Server>) = match subject {
+            let numbers = made + 1..=needs.accounts;
+            match subject {
                 Subject::Stonechat => {
                     let stonechat = self.stonechat(index, needs)?;
-                    (stonechat.register_command()?, Some(stonechat.start()?))
+                    let _server = stonechat.start()?;
+                    setup::by_command(&endpoint, numbers, &stonechat.register_command()?).await?;
                 }
-                _ => (self.prosody(index, needs.flavour)?.register_command()?, None),
-            };
-            setup::by_command(&endpoint, made + 1..=needs.accounts, &command).await?;
-            drop(server);
+                _ => self.prosody(index, needs.flavour)?.make_accounts(&endpoint, numbers).await?,
+            }
             self.accounts.insert(key, needs.accounts);
         }
         Ok(())

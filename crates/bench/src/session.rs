@@ -14,7 +14,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-pub(crate) use self::counting::{Counting, Kind, request};
+pub(crate) use self::counting::{Continuity, Counting, Kind, request};
 pub(crate) use self::sasl2::Token;
 use crate::endpoint::{Endpoint, Protocol, Security};
 use crate::framing::{Frame, Framer, attribute, contains, name, text_of};
@@ -53,7 +53,7 @@ pub(crate) enum Until {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Extras {
     /// Stream management (XEP-0198).
-    pub(crate) counting: bool,
+    pub(crate) counting: Option<Continuity>,
     /// Carbons (XEP-0280).
     pub(crate) carbons: bool,
 }

@@ -23,11 +23,11 @@ use crate::measure::{Phase, Recorder, Stopwatch, Window};
 use crate::process::ProcessTree;
 use crate::relay::Place;
 use crate::report::Report;
-use crate::session::{Entry, Extras, Kind, Session, Stream, Until, enter_all, request};
+use crate::session::{Continuity, Entry, Extras, Kind, Session, Stream, Until, enter_all, request};
 use crate::{Error, Result};
 
-/// How long messages may still be under way when the load has ended.
-const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// How long messages may still be under way when the load has ended: a server that syncs its disk for each is slow.
+const DRAIN_LIMIT: Duration = Duration::from_secs(20);
 
 /// What drives the messages.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -49,10 +49,12 @@ pub(crate) struct Plan {
 }
 
 /// What the sessions use beside messages.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Style {
     /// Stream management, the client asking for an acknowledgement behind so many messages.
     pub(crate) acknowledged: Option<NonZeroU32>,
+    /// Whether the sessions may be resumed, where they count.
+    pub(crate) continuity: Continuity,
     /// Devices of each account beside the one that converses; with any, all have carbons.
     pub(crate) watching: u32,
 }
@@ -60,9 +62,15 @@ pub(crate) struct Style {
 /// The names of those that watch.
 const WATCHERS: [&str; 4] = ["second", "third", "fourth", "fifth"];
 
+impl Default for Style {
+    fn default() -> Self {
+        Self { acknowledged: None, continuity: Continuity::EndsWithItsLink, watching: 0 }
+    }
+}
+
 impl Style {
     fn extras(self) -> Extras {
-        Extras { counting: self.acknowledged.is_some(), carbons: self.watching > 0 }
+        Extras { counting: self.acknowledged.map(|_| self.continuity), carbons: self.watching > 0 }
     }
 
     /// How often a message is delivered: to its recipient, and to whoever watches on either side.

@@ -16,7 +16,7 @@ use crate::measure::{Phase, Recorder, Stopwatch, Window};
 use crate::process::ProcessTree;
 use crate::relay::Place;
 use crate::report::Report;
-use crate::session::{By, Counting, Entry, Extras, Session, Token, Until};
+use crate::session::{By, Continuity, Counting, Entry, Extras, Session, Token, Until};
 use crate::{Error, Result};
 
 /// The way in.
@@ -51,10 +51,6 @@ struct Kept {
 }
 
 impl Way {
-    fn wants_token(self) -> bool {
-        matches!(self, Self::Token | Self::ResumeToken)
-    }
-
     fn resumes(self) -> bool {
         matches!(self, Self::Resume | Self::ResumeToken)
     }
@@ -91,7 +87,7 @@ impl Way {
     }
 
     fn entry(self, number: u32) -> Entry {
-        let extras = Extras { counting: self.resumes(), carbons: false };
+        let extras = Extras { counting: self.resumes().then_some(Continuity::Resumable), carbons: false };
         Entry { extras, ..Entry::simple(number, Place::Idle, Until::Present) }
     }
 
@@ -111,7 +107,7 @@ pub(crate) async fn run(endpoint: &Endpoint, plan: Plan, servers: &[ProcessTree]
     if accounts < in_flight {
         return Err("fewer accounts than log-ins in flight: each needs its own".into());
     }
-    if way.wants_token() && endpoint.protocol == Protocol::Relay {
+    if way != Way::Steps && endpoint.protocol == Protocol::Relay {
         return Box::pin(run(endpoint, Plan { way: Way::Steps, ..plan }, servers)).await;
     }
     let mut first = JoinSet::new();

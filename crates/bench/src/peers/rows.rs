@@ -14,6 +14,7 @@ use crate::load::{archive, chat, idle, login, offline, presence};
 use crate::measure::Window;
 use crate::process::ProcessTree;
 use crate::report::Report;
+use crate::session::Continuity;
 
 /// One kind of load on all servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -30,6 +31,8 @@ pub(crate) enum Row {
     ChatCounted,
     /// The same with carbons to two devices of each account
     ChatCarbons,
+    /// Chat with stream management between sessions that may be resumed
+    ChatResumable,
     /// Chat whose messages are archived before they are delivered, 1 outstanding
     Archived1,
     /// The same with 10 outstanding
@@ -80,6 +83,8 @@ pub(crate) enum Flavour {
     Plain,
     /// With stream management and carbons.
     Managed,
+    /// With SASL2 and what goes into it, beside these.
+    Inline,
     /// With an archive too, durable.
     Archived,
     /// With an archive that is written behind the delivery.
@@ -92,6 +97,7 @@ impl Flavour {
         match self {
             Self::Plain => "plain",
             Self::Managed => "managed",
+            Self::Inline => "inline",
             Self::Archived => "archived",
             Self::Relaxed => "relaxed",
         }
@@ -115,6 +121,18 @@ pub(crate) struct Figure {
     pub(crate) label: String,
     pub(crate) value: f64,
     pub(crate) detail: String,
+    pub(crate) budget: Option<Budget>,
+}
+
+/// What Stonechat's figure must reach (docs/performance.md).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Budget {
+    AtMost(f64),
+    /// So many times the floor at most, and so many times better than the rival at least.
+    Ratios {
+        floor: f64,
+        rival: f64,
+    },
 }
 
 const BODY_BYTES: usize = 100;
@@ -152,7 +170,7 @@ impl Row {
             Self::ChatTls1 => (Security::Direct, "chat{n}", 200, 1),
             Self::ChatTls10 | Self::ChatOpen => (Security::Direct, "chat{n}", 100, 1),
             Self::ChatPlain10 => (Security::Plain, "chat{n}", 100, 1),
-            Self::ChatCounted | Self::ChatCarbons => (Security::Direct, "chat{n}", 100, 1),
+            Self::ChatCounted | Self::ChatCarbons | Self::ChatResumable => (Security::Direct, "chat{n}", 100, 1),
             Self::Archived1 | Self::Relaxed1 => (Security::Direct, "chat{n}", 200, 1),
             Self::Archived10 | Self::Relaxed10 => (Security::Direct, "chat{n}", 100, 1),
             Self::ArchivePages => (Security::Direct, "read{n}", 2, 1),
@@ -171,22 +189,28 @@ impl Row {
 
     fn flavour(self) -> Flavour {
         match self {
-            Self::ChatCounted | Self::ChatCarbons | Self::Resume | Self::ResumeToken => Flavour::Managed,
+            Self::ChatCounted | Self::ChatCarbons | Self::ChatResumable | Self::Resume => Flavour::Managed,
+            Self::LoginSasl2 | Self::LoginToken | Self::ResumeToken => Flavour::Inline,
             Self::Archived1 | Self::Archived10 | Self::ArchivePages => Flavour::Archived,
             Self::Relaxed1 | Self::Relaxed10 => Flavour::Relaxed,
             _ => Flavour::Plain,
         }
     }
 
-    /// Whether the subject has what the row measures. A relay keeps nothing and copies for nobody; Debian's Prosody has
-    /// neither SASL2 nor an archive that it writes behind the delivery.
+    /// Whether the subject has what the row measures. A relay keeps nothing and copies for nobody, and its floor for one
+    /// way of delivery is that for the others; Prosody has no archive that is written behind the delivery.
     pub(crate) fn is_for(self, subject: Subject) -> bool {
         match subject {
-            Subject::Floor => !matches!(self, Self::Offline | Self::ChatCarbons | Self::ArchivePages),
-            Subject::Prosody => !matches!(
+            Subject::Floor => !matches!(
                 self,
-                Self::Relaxed1 | Self::Relaxed10 | Self::LoginSasl2 | Self::LoginToken | Self::ResumeToken
+                Self::Offline
+                    | Self::ChatCarbons
+                    | Self::ChatResumable
+                    | Self::Relaxed1
+                    | Self::Relaxed10
+                    | Self::ArchivePages
             ),
+            Subject::Prosody => !matches!(self, Self::Relaxed1 | Self::Relaxed10),
             Subject::Stonechat => true,
         }
     }
@@ -202,10 +226,10 @@ impl Row {
         let window = sizes.window;
         let plan = |pairs, drive| chat::Plan { pairs, drive, body_bytes: BODY_BYTES, style: Style::default(), window };
         let closed = |outstanding| Drive::Closed { outstanding };
-        let counted = |watching| {
+        let counted = |watching, continuity| {
             // The relay hands on every byte, and nobody asks it for anything.
             let acknowledged = Some(NonZeroU32::MIN).filter(|_| subject != Subject::Floor);
-            chat::Plan { style: Style { acknowledged, watching }, ..plan(50, closed(10)) }
+            chat::Plan { style: Style { acknowledged, continuity, watching }, ..plan(50, closed(10)) }
         };
         let log_in = |way| login::Plan { way, accounts: LOGIN_ACCOUNTS, in_flight: LOGINS_IN_FLIGHT, window };
         // The floor of federation is one relay hop; the table doubles it.
@@ -217,8 +241,9 @@ impl Row {
             Self::ChatTls1 => chat::run(Ends::One(here), plan(100, closed(1)), servers).await?,
             Self::ChatTls10 | Self::ChatPlain10 => chat::run(Ends::One(here), plan(50, closed(10)), servers).await?,
             Self::ChatOpen => chat::run(Ends::One(here), plan(50, Drive::Open { rate: 2000.0 }), servers).await?,
-            Self::ChatCounted => chat::run(Ends::One(here), counted(0), servers).await?,
-            Self::ChatCarbons => chat::run(Ends::One(here), counted(1), servers).await?,
+            Self::ChatCounted => chat::run(Ends::One(here), counted(0, Continuity::EndsWithItsLink), servers).await?,
+            Self::ChatCarbons => chat::run(Ends::One(here), counted(1, Continuity::EndsWithItsLink), servers).await?,
+            Self::ChatResumable => chat::run(Ends::One(here), counted(0, Continuity::Resumable), servers).await?,
             Self::Archived1 | Self::Relaxed1 => {
                 let report = chat::run(Ends::One(here), plan(100, closed(1)), servers).await?;
                 is_archived(subject, here).await?;
@@ -255,6 +280,26 @@ impl Row {
         Ok(vec![report])
     }
 
+    /// The budget of one of the lines that [`Row::figures`] gives, in its unit.
+    fn budget(self, line: usize) -> Option<Budget> {
+        let most = match (self, line) {
+            (Self::ChatTls1, 0) => return Some(Budget::Ratios { floor: 1.6, rival: 5.0 }),
+            (Self::ChatTls10, 0) => 10.0,
+            (Self::ChatOpen, 1) => 500.0,
+            (Self::ChatCarbons, 0) => 14.0,
+            (Self::Archived1 | Self::Archived10, 0) => 70.0,
+            (Self::ArchivePages, 0) => 8.0,
+            (Self::LoginTls, 0) => 0.4,
+            (Self::IdleTls, 0) => 9.0,
+            (Self::IdlePlain, 0) => 5.0,
+            (Self::Offline, 0) => 40.0,
+            (Self::Presence, 0) => 8.0,
+            (Self::Federation1, 0) => 90.0,
+            _ => return None,
+        };
+        Some(Budget::AtMost(most))
+    }
+
     /// The lines of the table that the reports of this row give for a subject.
     pub(crate) fn figures(self, sizes: &Sizes, subject: Subject, reports: &[Report]) -> Vec<Figure> {
         let mut figures = Vec::new();
@@ -263,7 +308,10 @@ impl Row {
             let cpu = report.total_cpu_us().unwrap_or_default() * hops;
             let rate = format!("{:.0}/s", report.per_second);
             let latency = report.latency;
-            let mut line = |label: String, value: f64, detail: String| figures.push(Figure { label, value, detail });
+            let mut line = |label: String, value: f64, detail: String| {
+                let budget = self.budget(figures.len());
+                figures.push(Figure { label, value, detail, budget });
+            };
             match self {
                 Self::ChatTls1 => line("chat, TLS, 100 pairs, 1 outstanding: CPU µs per message".into(), cpu, rate),
                 Self::ChatTls10 => line("chat, TLS, 50 pairs, 10 outstanding: CPU µs per message".into(), cpu, rate),
@@ -287,13 +335,20 @@ impl Row {
                 Self::ChatCarbons => {
                     line("the same with carbons, 2 devices a side: CPU µs per delivery".into(), cpu, rate);
                 }
+                Self::ChatResumable => {
+                    line(
+                        "chat, TLS, resumable sessions, 50 pairs, 10 outstanding: CPU µs per message".into(),
+                        cpu,
+                        rate,
+                    );
+                }
                 Self::Archived1 | Self::Archived10 | Self::Relaxed1 | Self::Relaxed10 => {
                     let load = match self {
                         Self::Archived1 | Self::Relaxed1 => "100 pairs, 1 outstanding",
                         _ => "50 pairs, 10 outstanding",
                     };
                     let how = match self.flavour() {
-                        Flavour::Relaxed => "delivered before it is archived",
+                        Flavour::Relaxed => "archived, `durability = \"relaxed\"`",
                         _ => "archived",
                     };
                     let p99 = latency.map(|latency| format!(", p99 {:.1} ms", latency.p99_us / 1000.0));

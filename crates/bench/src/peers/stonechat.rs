@@ -78,11 +78,14 @@ impl Stonechat {
     }
 }
 
-/// What the binary calls itself.
+/// What the binary calls itself, and how it is set up.
 pub(crate) fn version(binary: &Path) -> Result<String> {
     let output =
         Command::new(binary).arg("--version").output().map_err(|error| format!("{}: {error}", binary.display()))?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().trim_start_matches("stonechat ").to_owned())
+    let version = String::from_utf8_lossy(&output.stdout).trim().trim_start_matches("stonechat ").to_owned();
+    Ok(format!(
+        "{version}, release build, limits off, archive where there is one, `durability = \"full\"` unless it is said"
+    ))
 }
 
 fn configuration(

@@ -45,8 +45,8 @@ impl Session {
             .await?;
         let jid = text_of(&bound, "jid").ok_or("no address was bound")?;
         self.jid = String::from_utf8(jid.to_vec())?;
-        if entry.extras.counting {
-            self.say(&counting::enable())?;
+        if let Some(continuity) = entry.extras.counting {
+            self.say(&counting::enable(continuity))?;
             let enabled = self.expect("enabled").await?;
             self.counting = Some(Counting::enabled(&enabled)?);
         }

@@ -25,9 +25,20 @@ pub(crate) enum Kind {
     Management,
 }
 
+/// Whether a session whose stanzas are counted may be resumed. A server that loses nothing keeps what it sends such a
+/// session until that is acknowledged, so the two cost differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Continuity {
+    EndsWithItsLink,
+    Resumable,
+}
+
 /// Asks for stream management.
-pub(crate) fn enable() -> String {
-    format!("<enable xmlns='{SM}' resume='true'/>")
+pub(crate) fn enable(continuity: Continuity) -> String {
+    match continuity {
+        Continuity::EndsWithItsLink => format!("<enable xmlns='{SM}'/>"),
+        Continuity::Resumable => format!("<enable xmlns='{SM}' resume='true'/>"),
+    }
 }
 
 /// Asks how many stanzas the server has taken.
@@ -71,6 +82,8 @@ mod tests {
     #[test]
     fn a_session_that_may_be_resumed_has_a_name() {
         let counting = Counting::enabled(b"<enabled xmlns='urn:xmpp:sm:3' id='x7' resume='true'/>").unwrap();
+        assert!(enable(Continuity::Resumable).contains("resume='true'"));
+        assert!(!enable(Continuity::EndsWithItsLink).contains("resume"));
         assert_eq!(counting.resume().unwrap(), "<resume xmlns='urn:xmpp:sm:3' h='0' previd='x7'/>");
         assert!(Counting::enabled(b"<enabled xmlns='urn:xmpp:sm:3'/>").unwrap().resume().is_err());
     }

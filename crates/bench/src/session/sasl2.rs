@@ -102,7 +102,7 @@ impl Session {
     fn bound2(&mut self, success: &[u8], entry: &Entry) -> Result<()> {
         let jid = text_of(success, "authorization-identifier").ok_or("no address was bound")?;
         self.jid = String::from_utf8(jid.to_vec())?;
-        if entry.extras.counting {
+        if entry.extras.counting.is_some() {
             let enabled = descendants(success, "enabled").next().ok_or("stream management was not enabled")?;
             self.counting = Some(Counting::enabled(enabled)?);
         }
@@ -134,7 +134,7 @@ fn authenticate(mechanism: &str, initial: &[u8], number: u32, inline: &str) -> S
 }
 
 fn bind_request(entry: &Entry) -> String {
-    let counting = if entry.extras.counting { counting::enable() } else { String::new() };
+    let counting = entry.extras.counting.map(counting::enable).unwrap_or_default();
     let carbons = if entry.extras.carbons { "<enable xmlns='urn:xmpp:carbons:2'/>" } else { "" };
     format!("<bind xmlns='urn:xmpp:bind:0'><tag>{}</tag>{carbons}{counting}</bind>", entry.resource)
 }
