@@ -27,7 +27,7 @@ use stonechat_jid::{BareJid, FullJid, Jid};
 use stonechat_stanza::{Stanza, StreamCondition, StreamError, ns};
 use stonechat_store::{AccountId, ArchiveId, PushRegistration, Reference, Resident, SmId};
 use stonechat_xml::Element;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 
 const SHARDS: usize = 64;
 /// Stanzas that may wait for one account to load; a load is one read of the store.
@@ -107,8 +107,8 @@ impl Shards {
 pub(crate) struct Cell {
     pub(crate) jid: BareJid,
     state: Mutex<State>,
-    loaded: watch::Sender<bool>,
-    /// Something that somebody waits for may have happened: a session was left by its connection, or a drain's turn came.
+    /// Something that somebody waits for may have happened: the account is loaded, a session was left by its connection, or
+    /// a drain's turn came.
     moved: Notify,
     lane: usize,
 }
@@ -150,7 +150,8 @@ pub(crate) struct Loaded {
 /// What the cell's lock protects.
 pub(crate) struct State {
     pub(crate) load: Load,
-    pub(crate) sessions: SmallVec<[Session; 2]>,
+    /// Room for one: most accounts have one, and a second is worth an allocation of its own.
+    pub(crate) sessions: SmallVec<[Session; 1]>,
     /// The session to which the kept messages are being delivered.
     pub(crate) draining: Option<SessionId>,
     /// Messages were kept for whoever comes first, and no drain has looked for them yet.
@@ -234,7 +235,6 @@ impl Cell {
                 doomed: false,
                 last_use: None,
             }),
-            loaded: watch::Sender::new(false),
         }
     }
 
@@ -243,9 +243,14 @@ impl Cell {
     }
 
     pub(crate) async fn wait_loaded(&self) {
-        let mut loaded = self.loaded.subscribe();
-        // The sender lives as long as the cell.
-        let _ = loaded.wait_for(|loaded| *loaded).await;
+        loop {
+            // Before the look, so that nothing that happens behind it is missed.
+            let moved = self.moved();
+            if !matches!(self.lock().load, Load::Loading(_)) {
+                return;
+            }
+            moved.await;
+        }
     }
 
     /// A number by which work for this account is given to always the same worker.
@@ -253,7 +258,7 @@ impl Cell {
         self.lane
     }
 
-    /// Wakes those who wait for a session to be left, or for their turn.
+    /// Wakes those who wait for the account to be loaded, for a session to be left, or for their turn.
     pub(crate) fn announce_moved(&self) {
         self.moved.notify_waiters();
     }
@@ -265,11 +270,6 @@ impl Cell {
 
     pub(crate) fn account_id(&self) -> Option<AccountId> {
         self.lock().loaded().map(|loaded| loaded.id)
-    }
-
-    /// Wakes those who wait for the account to be loaded.
-    pub(crate) fn announce_loaded(&self) {
-        self.loaded.send_replace(true);
     }
 
     pub(crate) fn bind(

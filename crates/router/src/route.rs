@@ -53,7 +53,7 @@ impl Router {
                     });
                 }
             }
-            cell.announce_loaded();
+            cell.announce_moved();
             router.follow(effects, &mut turn, &mut Commits::new());
         });
     }

@@ -175,7 +175,12 @@ impl C2s {
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front().map(|(_, event)| event)
+        let next = self.events.pop_front();
+        if self.events.is_empty() {
+            // Room for events is large, and most streams are silent.
+            self.events = VecDeque::new();
+        }
+        next.map(|(_, event)| event)
     }
 
     pub(super) fn tell(&mut self, event: Event) {
@@ -244,6 +249,12 @@ impl C2s {
     pub(super) fn establish(&mut self, jid: FullJid, counting: Counting) {
         self.login_deadline = None;
         self.state = State::Bound { jid, counting };
+        // What only logging in needs is not kept for as long as the stream lives.
+        self.claim = None;
+        self.advertised = None;
+        if let Security::Tls(bindings) = &mut self.security {
+            *bindings = ChannelBindings::default();
+        }
     }
 
     /// An answer to whatever profile of SASL is in use.
@@ -298,7 +309,8 @@ impl C2s {
         {
             return self.end_with(now, StreamCondition::InvalidFrom);
         }
-        self.lang = header.lang().cloned();
+        // A copy: what is cut from the header keeps all of the header.
+        self.lang = header.lang().map(|lang| Text::from(&**lang));
         self.send_header(from.as_ref());
         match account {
             None => {
