@@ -7,6 +7,7 @@
 //! Deliberately absent: XMPP rules (those are the machines' and the router's).
 
 mod accept;
+mod alarm;
 mod bucket;
 mod certificates;
 mod client;

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use stonechat_router::{Delivery, Outbox, Pushed};
 use stonechat_stanza::{ContentNamespace, StreamCondition, StreamError};
+use tokio::io::{Interest, Ready};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, oneshot};
 
@@ -122,11 +123,17 @@ impl Link {
 
     /// Resolves when there may be something to read.
     pub(crate) async fn readable(&self) -> io::Result<()> {
+        self.ready(Some(Interest::READABLE)).await.map(|_| ())
+    }
+
+    /// Resolves when the socket is ready for what is wanted of it; never when nothing is.
+    pub(crate) async fn ready(&self, interest: Option<Interest>) -> io::Result<Ready> {
+        let Some(interest) = interest else { return std::future::pending().await };
         // Plaintext that came with the last flight of the handshake waits for no socket.
-        if matches!(&self.lock().session, Session::Tls(tls) if tls.has_early()) {
-            return Ok(());
+        if interest.is_readable() && matches!(&self.lock().session, Session::Tls(tls) if tls.has_early()) {
+            return Ok(Ready::READABLE);
         }
-        self.socket.readable().await
+        self.socket.ready(interest).await
     }
 
     /// Resolves when the socket may take more.
