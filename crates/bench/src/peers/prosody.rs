@@ -14,8 +14,8 @@ use crate::endpoint::Endpoint;
 use crate::setup::{self, RegisterCommand};
 
 const TEMPLATE: &str = include_str!("../../../../conformance/peers/prosody-bench.cfg.lua");
-/// The server, its resolver, what its archive needs, and SASL2.
-const PACKAGES: [&str; 4] = ["prosody", "lua-unbound", "lua-dbi-sqlite3", "prosody-modules"];
+/// The server, its resolver, and what its archive needs.
+const PACKAGES: [&str; 3] = ["prosody", "lua-unbound", "lua-dbi-sqlite3"];
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// One instance on disk.
@@ -88,9 +88,6 @@ fn fill(template: &str, directory: &Path, site: &Site, dns_port: u16, flavour: F
     let (modules, storage) = match flavour {
         Flavour::Plain => ("", "\"internal\""),
         Flavour::Managed => ("\"smacks\"; \"carbons\"", "\"internal\""),
-        Flavour::Inline => {
-            ("\"smacks\"; \"carbons\"; \"sasl2\"; \"sasl2_bind2\"; \"sasl2_fast\"; \"sasl2_sm\"", "\"internal\"")
-        }
         Flavour::Archived | Flavour::Relaxed => {
             ("\"smacks\"; \"carbons\"; \"mam\"", "{ \"internal\"; archive = \"sql\" }")
         }
@@ -142,10 +139,9 @@ pub(crate) fn install() -> Result<String> {
         installed?;
     }
     let version = package("prosody").ok_or("Prosody is not there after its installation")?;
-    let modules = package("prosody-modules").unwrap_or_default();
     Ok(format!(
         "{version}, epoll, `gc = {{ mode = \"generational\" }}`, limits off, files, not synced; archive in SQLite where there \
-         is one; SASL2 by prosody-modules {modules}"
+         is one; no SASL2: Debian's `mod_sasl2` needs a newer one"
     ))
 }
 

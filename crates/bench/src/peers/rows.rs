@@ -83,8 +83,6 @@ pub(crate) enum Flavour {
     Plain,
     /// With stream management and carbons.
     Managed,
-    /// With SASL2 and what goes into it, beside these.
-    Inline,
     /// With an archive too, durable.
     Archived,
     /// With an archive that is written behind the delivery.
@@ -97,7 +95,6 @@ impl Flavour {
         match self {
             Self::Plain => "plain",
             Self::Managed => "managed",
-            Self::Inline => "inline",
             Self::Archived => "archived",
             Self::Relaxed => "relaxed",
         }
@@ -189,8 +186,9 @@ impl Row {
 
     fn flavour(self) -> Flavour {
         match self {
-            Self::ChatCounted | Self::ChatCarbons | Self::ChatResumable | Self::Resume => Flavour::Managed,
-            Self::LoginSasl2 | Self::LoginToken | Self::ResumeToken => Flavour::Inline,
+            Self::ChatCounted | Self::ChatCarbons | Self::ChatResumable | Self::Resume | Self::ResumeToken => {
+                Flavour::Managed
+            }
             Self::Archived1 | Self::Archived10 | Self::ArchivePages => Flavour::Archived,
             Self::Relaxed1 | Self::Relaxed10 => Flavour::Relaxed,
             _ => Flavour::Plain,
@@ -198,7 +196,8 @@ impl Row {
     }
 
     /// Whether the subject has what the row measures. A relay keeps nothing and copies for nobody, and its floor for one
-    /// way of delivery is that for the others; Prosody has no archive that is written behind the delivery.
+    /// way of delivery is that for the others; Prosody has no archive that is written behind the delivery, and its SASL2
+    /// (`mod_sasl2` in Debian's prosody-modules) asks functions of the connection that 0.12 does not have.
     pub(crate) fn is_for(self, subject: Subject) -> bool {
         match subject {
             Subject::Floor => !matches!(
@@ -210,7 +209,10 @@ impl Row {
                     | Self::Relaxed10
                     | Self::ArchivePages
             ),
-            Subject::Prosody => !matches!(self, Self::Relaxed1 | Self::Relaxed10),
+            Subject::Prosody => !matches!(
+                self,
+                Self::Relaxed1 | Self::Relaxed10 | Self::LoginSasl2 | Self::LoginToken | Self::ResumeToken
+            ),
             Subject::Stonechat => true,
         }
     }
