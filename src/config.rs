@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use stonechat_admin::ErrorCode;
 use stonechat_jid::{BareJid, Domain, Level};
 use stonechat_router::{ArchiveSettings, Durability, OfflineLimits, RegistrationMode, Settings};
+use stonechat_s2s::Access;
 
 /// The names that are looked for when none is given.
 pub(crate) const SEARCHED: [&str; 2] = ["stonechat.toml", "/etc/stonechat/stonechat.toml"];
@@ -106,6 +107,8 @@ pub(crate) struct Federation {
     pub(crate) allow_plaintext: Permission,
     /// Whether DNS may send us to addresses that are not of the public internet.
     pub(crate) allow_private: Permission,
+    /// Whom we speak with.
+    pub(crate) access: Access,
     pub(crate) hosts: BTreeMap<Domain, FixedHost>,
 }
 
@@ -217,7 +220,7 @@ impl Checker<'_> {
             data_dir: self.at(&file.data_dir),
             tls,
             plaintext_clients: Permission::from_flag(file.c2s.allow_plaintext),
-            federation: self.federation(file.s2s)?,
+            federation: self.federation(file.s2s, &domains)?,
             rate_limits: Permission::from_flag(file.limits.enabled),
             settings: Settings {
                 archive: ArchiveSettings {
@@ -310,7 +313,28 @@ impl Checker<'_> {
         }
     }
 
-    fn federation(&self, s2s: file::S2s) -> Result<Federation, ConfigError> {
+    /// Domains of `[s2s] deny` or `allow`.
+    fn remotes(&self, key: &str, texts: &[String], own: &[Domain]) -> Result<Vec<Domain>, ConfigError> {
+        let mut remotes = Vec::new();
+        for text in texts {
+            if text.starts_with('*') || text.starts_with('.') {
+                let message = format!("\"{text}\": name the domain alone, what is below it is meant too");
+                return Err(self.error(key, message));
+            }
+            let domain = self.domain(key, text)?;
+            if own.contains(&domain) {
+                return Err(self.error(key, format!("\"{text}\" is one of `domains`: it is this server itself")));
+            }
+            remotes.push(domain);
+        }
+        Ok(remotes)
+    }
+
+    fn federation(&self, s2s: file::S2s, own: &[Domain]) -> Result<Federation, ConfigError> {
+        let access = Access {
+            deny: self.remotes("s2s.deny", &s2s.deny, own)?,
+            allow: self.remotes("s2s.allow", &s2s.allow, own)?,
+        };
         let resolver = match s2s.resolver.as_str() {
             "" => None,
             text => Some(text.parse().map_err(|_| {
@@ -339,6 +363,7 @@ impl Checker<'_> {
             resolver,
             allow_plaintext: Permission::from_flag(s2s.allow_plaintext),
             allow_private: Permission::from_flag(s2s.allow_private),
+            access,
             hosts,
         })
     }

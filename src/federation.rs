@@ -65,6 +65,7 @@ pub(crate) fn start(config: &Config, peers: Arc<PeerFront>, secret: &[u8; 32]) -
             Permission::Refused => Switch::Off,
         },
         policy: policy(config),
+        access: section.access.clone(),
         hosts,
         private: match section.allow_private {
             Permission::Allowed => PrivateAddresses::Allowed,

@@ -2,11 +2,13 @@
 
 use crate::cli::Serve;
 use crate::client;
-use crate::config::Permission;
+use crate::config::{Config, Permission};
 use crate::output::{self, Failure, Format};
 use crate::server::{self, Server};
 use std::path::Path;
 use stonechat_admin::{CertificatesControl, ErrorCode, Lifecycle};
+use stonechat_jid::Domain;
+use stonechat_s2s::Access;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
@@ -98,6 +100,19 @@ pub(crate) async fn until_stopped(mut server: Server, mut signals: Signals) -> R
     Ok(())
 }
 
+/// With whom this configuration federates, in words.
+fn federation(config: &Config) -> String {
+    let list = |domains: &[Domain]| domains.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let Access { deny, allow } = &config.federation.access;
+    match (config.federates(), deny.is_empty(), allow.is_empty()) {
+        (Permission::Refused, ..) => "off: listen.s2s and listen.s2s_tls are empty".to_owned(),
+        (Permission::Allowed, true, true) => "on".to_owned(),
+        (Permission::Allowed, false, true) => format!("on, but not with {}", list(deny)),
+        (Permission::Allowed, true, false) => format!("on, with {} alone", list(allow)),
+        (Permission::Allowed, false, false) => format!("on, with {} alone, but not with {}", list(allow), list(deny)),
+    }
+}
+
 /// Checks the configuration and the certificates it names, and says what it found.
 pub(crate) fn check(named: Option<&Path>, format: Format) -> Result<(), Failure> {
     let checked = || {
@@ -112,10 +127,7 @@ pub(crate) fn check(named: Option<&Path>, format: Format) -> Result<(), Failure>
             "configuration": config.path.display().to_string(),
             "domains": config.domains.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "certificates": loaded,
-            "federation": match config.federates() {
-                Permission::Allowed => "on",
-                Permission::Refused => "off: listen.s2s and listen.s2s_tls are empty",
-            },
+            "federation": federation(&config),
             "notices": config.notices,
             "result": "good",
         }))

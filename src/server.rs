@@ -1,6 +1,6 @@
 //! Composition: one running server out of its parts, and its life cycle.
 
-use crate::config::{self, Config, Permission};
+use crate::config::{self, Config, Federation, Permission};
 use crate::federation::{self, FederationControl};
 use crate::keys;
 use crate::output::Failure;
@@ -93,6 +93,7 @@ pub(crate) struct Server {
 /// What administrators and signals act on.
 pub(crate) struct Control {
     router: Router,
+    federation: stonechat_s2s::Federation,
     certificates: Arc<Certificates>,
     config: Mutex<Config>,
     listening: Vec<String>,
@@ -135,6 +136,7 @@ pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
     let admin_socket = crate::client::socket(&config);
     let control = Arc::new(Control {
         router: router.clone(),
+        federation: federation.clone(),
         certificates,
         listening: listeners.describe(),
         config: Mutex::new(config),
@@ -357,11 +359,15 @@ impl Control {
         note("data_dir", old.data_dir != new.data_dir, false);
         note("listen", old.listen != new.listen, false);
         note("c2s.allow_plaintext", old.plaintext_clients != new.plaintext_clients, false);
-        note("s2s", old.federation != new.federation, false);
+        note("s2s.deny", old.federation.access.deny != new.federation.access.deny, true);
+        note("s2s.allow", old.federation.access.allow != new.federation.access.allow, true);
+        let access = old.federation.access.clone();
+        note("s2s", old.federation != Federation { access, ..new.federation.clone() }, false);
         note("archive", old.settings.archive != new.settings.archive, true);
         note("storage.durability", old.settings.durability != new.settings.durability, false);
         note("limits.enabled", old.rate_limits != new.rate_limits, false);
         self.router.set_hosts(hosts);
+        self.federation.set_access(&self.router, new.federation.access.clone());
         // The store was opened with the old one: the two must agree on what a commit is.
         self.router.set_settings(Settings { durability: old.settings.durability, ..new.settings.clone() });
         if old.settings.archive != new.settings.archive {

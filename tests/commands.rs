@@ -18,6 +18,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
+use stonechat_store::Store as _;
 use stonechat_store_sqlite::SqliteStore;
 use support::PASSWORD;
 use support::line::{HEADER, Line};
@@ -255,12 +256,17 @@ fn make_certificate(directory: &Path, domain: &str) {
     std::fs::set_permissions(directory.join("key.pem"), std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
-fn fails(directory: &Path, text: &str) -> Said {
+async fn fails(directory: &Path, text: &str) -> Said {
     let config = directory.join("stonechat.toml");
     std::fs::write(&config, text).unwrap();
     // Errors stand alone: the log says no more than that.
-    let output = Command::new(binary()).args(["serve", "--log", "error", "--config"]).arg(&config).output().unwrap();
-    let said = Said::of(&output);
+    let ended = tokio::process::Command::new(binary())
+        .args(["serve", "--log", "error", "--config"])
+        .arg(&config)
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(PATIENCE, ended).await.unwrap_or_else(|_| panic!("it started: {text}"));
+    let said = Said::of(&output.unwrap());
     assert_ne!(said.status, 0, "{text}");
     assert_eq!(said.out, "");
     said
@@ -281,36 +287,39 @@ async fn a_start_that_fails_says_why_in_one_line() {
         ("domains = []\n", "CFG-004"),
         ("domains = [\"localhost\"]\n[storage]\nengine = \"postgres\"\n", "CFG-004"),
     ] {
-        assert_eq!(fails(here, bad).code(), code, "{bad}");
+        assert_eq!(fails(here, bad).await.code(), code, "{bad}");
     }
     // A key that stands nearly there is suggested.
-    assert!(fails(here, "domains = [\"localhost\"]\n[lisen]\nc2s = []\n").err.contains("listen"));
+    assert!(fails(here, "domains = [\"localhost\"]\n[lisen]\nc2s = []\n").await.err.contains("listen"));
 
     let held = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = held.local_addr().unwrap().port();
     let busy =
-        fails(here, &format!("{top}[listen]\nc2s = [\"127.0.0.1:{port}\"]\nc2s_tls = []\ns2s = []\ns2s_tls = []\n"));
+        fails(here, &format!("{top}[listen]\nc2s = [\"127.0.0.1:{port}\"]\nc2s_tls = []\ns2s = []\ns2s_tls = []\n"))
+            .await;
     assert_eq!(busy.code(), "NET-001");
     assert!(busy.err.contains(&format!("127.0.0.1:{port}")), "{}", busy.err);
 
     make_certificate(here, "localhost");
     let tls = format!("{top}{NOWHERE}[tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n");
     std::fs::write(here.join("key.pem"), "not a key\n").unwrap();
-    let unusable = fails(here, &tls);
+    let unusable = fails(here, &tls).await;
     assert_eq!(unusable.code(), "TLS-001");
     assert!(unusable.err.contains("key.pem"), "{}", unusable.err);
     std::fs::remove_file(here.join("key.pem")).unwrap();
-    assert_eq!(fails(here, &tls).code(), "TLS-001");
+    assert_eq!(fails(here, &tls).await.code(), "TLS-001");
 
     // A database of a later version.
     std::fs::create_dir_all(here.join("data")).unwrap();
     let path = here.join("data/stonechat.sqlite");
-    drop(SqliteStore::open(&path, stonechat_store_sqlite::Options::default()).unwrap());
+    let store = SqliteStore::open(&path, stonechat_store_sqlite::Options::default()).unwrap();
+    store.close().await.unwrap();
+    drop(store);
     let mut file = std::fs::read(&path).unwrap();
     // `user_version` in the header of the file.
     file[60..64].copy_from_slice(&9_999u32.to_be_bytes());
     std::fs::write(&path, file).unwrap();
-    let newer = fails(here, &format!("{top}{NOWHERE}"));
+    let newer = fails(here, &format!("{top}{NOWHERE}")).await;
     assert_eq!(newer.code(), "DAT-002");
 }
 
@@ -452,6 +461,46 @@ async fn certificates_and_configuration_are_exchanged_under_a_session() {
     })
     .await
     .unwrap();
+    signal(&child, "TERM");
+    ends_well(child).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_137_domains_are_refused_with_the_reload_and_explain_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path().to_owned();
+    let config = here.join("stonechat.toml");
+    let text = "domains = [\"localhost\"]\n[listen]\nc2s = [\"127.0.0.1:0\"]\nc2s_tls = []\ns2s = [\"127.0.0.1:0\"]\ns2s_tls = []\n";
+    std::fs::write(&config, text).unwrap();
+    for (list, code) in [
+        ("deny = [\"localhost\"]", "CFG-004"),
+        ("deny = [\"*.bad.example\"]", "CFG-004"),
+        ("allow = [\"not a domain\"]", "CFG-004"),
+        ("deny = \"bad.example\"", "CFG-003"),
+        ("denied = [\"bad.example\"]", "CFG-003"),
+    ] {
+        let other = here.join("other.toml");
+        std::fs::write(&other, format!("{text}[s2s]\n{list}\n")).unwrap();
+        let said = stonechat(&other, &["check"]);
+        assert_eq!((said.status, said.code().as_str()), (1, code), "{list}");
+    }
+    let (child, _) = serve(&here, &["serve"], &[]).await;
+    let unknown = stonechat(&config, &["s2s", "explain", "rooms.bad.example"]);
+    assert_eq!((unknown.status, unknown.code().as_str()), (3, "S2S-001"));
+    std::fs::write(&config, format!("{text}[s2s]\ndeny = [\"bad.example\"]\n")).unwrap();
+    let checked = stonechat(&config, &["check", "--json"]).json();
+    assert_eq!(checked["federation"], "on, but not with bad.example");
+    let reloaded = stonechat(&config, &["reload", "--json"]).json();
+    assert_eq!(
+        (&reloaded["applied"], &reloaded["needs_restart"]),
+        (&serde_json::json!(["s2s.deny"]), &serde_json::json!([]))
+    );
+    let explained = stonechat(&config, &["s2s", "explain", "rooms.bad.example"]);
+    assert_eq!(explained.status, 0);
+    assert!(explained.out.contains("[s2s] deny"), "{}", explained.out);
+    let ping = stonechat(&config, &["s2s", "ping", "bad.example"]);
+    assert_eq!((ping.status, ping.code().as_str()), (1, "S2S-002"));
+    assert!(ping.err.contains("[s2s] deny"), "{}", ping.err);
     signal(&child, "TERM");
     ends_well(child).await;
 }

@@ -98,6 +98,8 @@ pub(super) struct S2s {
     pub(super) resolver: String,
     pub(super) allow_plaintext: bool,
     pub(super) allow_private: bool,
+    pub(super) deny: Vec<String>,
+    pub(super) allow: Vec<String>,
     pub(super) hosts: BTreeMap<String, String>,
 }
 
@@ -109,6 +111,8 @@ impl Default for S2s {
             resolver: String::new(),
             allow_plaintext: false,
             allow_private: false,
+            deny: Vec::new(),
+            allow: Vec::new(),
             hosts: BTreeMap::new(),
         }
     }

@@ -1,5 +1,6 @@
 //! The whole of federation: the links, the records, and what administrators ask.
 
+use crate::access::{self, Access, Refusal};
 use crate::link::{self, Link, Pushed};
 use crate::queue::{Patience, Waiting};
 use crate::record::Records;
@@ -35,6 +36,8 @@ pub struct Settings {
     pub switch: Switch,
     /// What streams must prove.
     pub policy: S2sPolicy,
+    /// Which domains we speak with, at the beginning: see [`Federation::set_access`].
+    pub access: Access,
     /// Fixed addresses that go before DNS.
     pub hosts: HashMap<Domain, Target>,
     /// Where DNS may send us.
@@ -62,6 +65,7 @@ impl Default for Settings {
         Settings {
             switch: Switch::default(),
             policy: S2sPolicy::default(),
+            access: Access::default(),
             hosts: HashMap::new(),
             private: PrivateAddresses::default(),
             queue_stanzas: 4_096,
@@ -101,6 +105,8 @@ pub(crate) struct Inner {
     pub(crate) records: Records,
     links: Mutex<Links>,
     inbound: Mutex<HashMap<u64, (Option<Domain>, String)>>,
+    /// Which domains we speak with now; the streams that others opened are told of changes.
+    pub(crate) access: watch::Sender<Arc<Access>>,
     /// Told to the streams that others opened.
     pub(crate) stopping: watch::Sender<Stopping>,
 }
@@ -151,9 +157,11 @@ impl Federation {
         random: Arc<dyn Random>,
         pace: Arc<dyn Pace>,
     ) -> Federation {
+        let access = watch::Sender::new(Arc::new(settings.access.clone()));
         Federation {
             inner: Arc::new(Inner {
                 settings,
+                access,
                 resolver,
                 dialler,
                 secret,
@@ -204,9 +212,36 @@ impl Federation {
         self.inner.inbound().values().cloned().collect()
     }
 
-    /// What was tried with a domain, oldest first.
+    /// What was tried with a domain, oldest first; and that it is refused, if it is.
     pub fn explain(&self, domain: &Domain) -> Option<Vec<String>> {
-        self.inner.records.of(domain)
+        let tried = self.inner.records.of(domain);
+        match self.refusal(domain) {
+            None => tried,
+            Some(refusal) => {
+                let mut lines = tried.unwrap_or_default();
+                lines.push(refusal.text().to_owned());
+                Some(lines)
+            }
+        }
+    }
+
+    pub(crate) fn refusal(&self, domain: &Domain) -> Option<Refusal> {
+        self.inner.access.borrow().refusal(domain)
+    }
+
+    /// Changes which domains we speak with (abuse case 137). Streams with those that are refused now end at once, and the
+    /// senders of what waits for them are told.
+    pub fn set_access(&self, router: &Router, access: Access) {
+        if **self.inner.access.borrow() == access {
+            return;
+        }
+        self.inner.access.send_replace(Arc::new(access));
+        for link in self.all_links() {
+            if self.refusal(&link.remote).is_some() {
+                link.give_up_all(router, &access::stanza_error(&link.remote));
+                link.reset();
+            }
+        }
     }
 
     /// Closes our streams to a domain and forgets what failed.
@@ -222,6 +257,9 @@ impl Federation {
 
     /// Pings another server and waits for its answer: the time it took and what it said.
     pub async fn ping(&self, router: &Router, from: &Domain, to: &Domain) -> Result<(Duration, String), String> {
+        if let Some(refusal) = self.refusal(to) {
+            return Err(format!("{to}: {}", refusal.text()));
+        }
         let started = Instant::now();
         let mut ping = Stanza::iq(IqType::Get, "", Element::new("ping", ns::PING));
         ping.head_mut().from = Some(from.into());
@@ -260,6 +298,9 @@ impl Remote for Federation {
             let error = StanzaError::new(StanzaCondition::RemoteServerNotFound)
                 .with_text("this server does not talk to other servers");
             return waiting.bounce(router, &error);
+        }
+        if self.refusal(&remote).is_some() {
+            return waiting.bounce(router, &access::stanza_error(&remote));
         }
         let key = (local, remote);
         loop {

@@ -1,15 +1,16 @@
 //! Driving a stream that another server opened.
 
+use crate::access::{self, Access};
 use crate::federation::Stopping;
 use crate::link::note;
 use crate::{Arrived, Channel, Federation, TlsRole};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use stonechat_jid::Domain;
+use stonechat_jid::{Domain, Jid};
 use stonechat_router::{Commits, Router, Turn};
-use stonechat_stanza::{StreamCondition, StreamError};
+use stonechat_stanza::{StanzaCondition, StreamCondition, StreamError};
 use stonechat_stream::s2s_in::{Command, Config, Event, S2sIn};
 use stonechat_stream::s2s_out::Question;
 use stonechat_stream::{Dialback, S2sTransport, Step, Token};
@@ -38,6 +39,7 @@ pub async fn serve_inbound(federation: Federation, router: Router, config: Arc<C
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let (verdicts, answers) = mpsc::channel(64);
     let stopping = Some(federation.inner.stopping.subscribe());
+    let access = federation.inner.access.subscribe();
     let mut stream = Inbound {
         federation,
         router,
@@ -53,6 +55,8 @@ pub async fn serve_inbound(federation: Federation, router: Router, config: Arc<C
         claimed: None,
         charged: None,
         paused_until: None,
+        proved: BTreeSet::new(),
+        access,
         stopping,
     };
     stream.list(None);
@@ -81,8 +85,19 @@ struct Inbound {
     charged: Option<Domain>,
     /// Reading stops until then: a domain has passed its rate.
     paused_until: Option<Instant>,
+    /// The domains that were proved.
+    proved: BTreeSet<Domain>,
+    /// Which domains we speak with.
+    access: watch::Receiver<Arc<Access>>,
     /// Until it was told that the server stops.
     stopping: Option<watch::Receiver<Stopping>>,
+}
+
+/// Whether the peer is refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refuses {
+    Yes,
+    No,
 }
 
 /// Whether the stream goes on.
@@ -112,8 +127,12 @@ impl Inbound {
         while let Some(event) = self.machine.poll_event() {
             match event {
                 Event::Stanza(stanza) => {
-                    if let Some(from) = stanza.from() {
-                        self.spend(&from.to_domain(), Arrived::Stanza);
+                    let from = stanza.from().map(Jid::to_domain);
+                    if let Some(from) = from {
+                        if self.refuses(&from) == Refuses::Yes {
+                            continue;
+                        }
+                        self.spend(&from, Arrived::Stanza);
                     }
                     self.router.accept_remote(stanza, &mut turn, &mut self.commits).await;
                 }
@@ -130,10 +149,17 @@ impl Inbound {
                         }
                     }
                 }
+                Event::CheckCertificate(_, domain) if self.refuses(&domain) == Refuses::Yes => {}
                 Event::CheckCertificate(token, domain) => {
                     let judged = self.channel.judge(&domain);
                     self.note(Some(&domain), &format!("incoming: certificate: {}", judged.reason));
                     self.machine.command(Instant::now(), Command::CertificateChecked(token, judged.validity));
+                }
+                // The stream may be others' too, who are welcome.
+                Event::DialbackResult { token, from, .. } if self.federation.refusal(&from).is_some() => {
+                    self.note_refused(&from);
+                    let verdict = Dialback::Failed(StanzaCondition::PolicyViolation);
+                    self.machine.command(Instant::now(), Command::DialbackVerdict(token, verdict));
                 }
                 Event::DialbackResult { token, from, to, stream_id, key } => {
                     // XEP-0220 §2.2: the authoritative server is asked, while this stream goes on.
@@ -146,11 +172,13 @@ impl Inbound {
                         let _ = verdicts.send((token, verdict)).await;
                     });
                 }
+                Event::Authorised { from, .. } if self.refuses(&from) == Refuses::Yes => {}
                 Event::Authorised { from, to, by } => {
                     info!(event = "s2s.authorised", %from, %to, ?by, "another server has proved its domain");
                     self.note(Some(&from), &format!("incoming: proved to {to} ({by:?})"));
                     self.list(Some(from.clone()));
                     self.charged.get_or_insert_with(|| from.clone());
+                    self.proved.insert(from.clone());
                     self.peer = Some(from);
                 }
                 Event::AcknowledgementRequested(taken) => {
@@ -162,6 +190,9 @@ impl Inbound {
                         self.claimed = Some(from.clone());
                     }
                     self.note(self.known(), &format!("incoming: {step}"));
+                    if let Step::Header { from: Some(from), .. } = &step {
+                        self.refuses(from);
+                    }
                 }
                 Event::Closed(closed) => {
                     self.note(self.known(), &format!("incoming: the stream ended: {closed}"));
@@ -189,6 +220,21 @@ impl Inbound {
         if tokio::time::timeout(LAST_WORD, safe).await.is_ok() {
             self.machine.command(Instant::now(), Command::Acknowledge(taken));
         }
+    }
+
+    /// Ends the stream when its peer is refused (abuse case 137).
+    fn refuses(&mut self, domain: &Domain) -> Refuses {
+        if self.federation.refusal(domain).is_none() {
+            return Refuses::No;
+        }
+        self.note_refused(domain);
+        self.machine.command(Instant::now(), Command::Close(Some(access::stream_error(domain))));
+        Refuses::Yes
+    }
+
+    fn note_refused(&self, domain: &Domain) {
+        info!(event = "s2s.refused", %domain, "another server is refused by the configuration");
+        self.note(Some(domain), "incoming: refused by the configuration");
     }
 
     fn known(&self) -> Option<&Domain> {
@@ -237,6 +283,12 @@ impl Inbound {
             () = front_is_safe(&mut self.unsafe_yet) => {
                 if let Some((taken, _)) = self.unsafe_yet.pop_front() {
                     self.machine.command(Instant::now(), Command::Acknowledge(taken));
+                }
+            }
+            Ok(()) = self.access.changed() => {
+                let refused = self.proved.iter().find(|domain| self.federation.refusal(domain).is_some()).cloned();
+                if let Some(domain) = refused {
+                    self.refuses(&domain);
                 }
             }
             () = told(&mut self.stopping) => {

@@ -8,6 +8,7 @@
 //! Deliberately absent: sockets and TLS, which come in as [`Channel`] and [`Dialler`]; the rules of the streams, which are
 //! the machines'.
 
+mod access;
 mod channel;
 mod federation;
 mod inbound;
@@ -20,6 +21,7 @@ mod record;
 mod resolve;
 mod targets;
 
+pub use access::{Access, Refusal};
 pub use channel::{Channel, Dialler, Judgement, TlsRole};
 pub use federation::{Federation, LinkState, Settings, Switch};
 pub use inbound::serve_inbound;

@@ -4,6 +4,7 @@
 //! failed attempt bounces what waits, once; further stanzas bounce at once until the pause after the failure is over.
 //! What was accepted before a restart is more patient: see [`Patience`].
 
+use crate::access;
 use crate::federation::{LinkState, Settings};
 use crate::outbound::{self, Failure, Progress};
 use crate::queue::{Queue, Taken, Waiting};
@@ -182,6 +183,14 @@ impl Link {
         }
     }
 
+    /// Tells the senders of everything that waits.
+    pub(crate) fn give_up_all(&self, router: &Router, error: &StanzaError) {
+        let all = self.lock().queue.take_all();
+        for waiting in all {
+            waiting.bounce(router, error);
+        }
+    }
+
     /// Tells the senders of what waits, but of what may wait on.
     fn give_up(&self, router: &Router, error: &StanzaError) {
         let given_up = self.lock().queue.give_up(Instant::now());
@@ -207,6 +216,11 @@ pub(crate) async fn run(federation: Federation, router: Router, link: Arc<Link>)
             if quiet == Quiet::ForLong && link.is_empty() && retire(&federation, &link) {
                 return;
             }
+        }
+        // It came in just before the domain was refused.
+        if federation.refusal(&link.remote).is_some() {
+            link.give_up_all(&router, &access::stanza_error(&link.remote));
+            continue;
         }
         if link.take_reset() {
             failures = 0;

@@ -25,6 +25,8 @@ const STAGGER: Duration = Duration::from_millis(250);
 /// What is written at once fits into one TLS record, with some room for addresses: the peer reads all of it or nothing,
 /// so that what a broken connection leaves unwritten may go again. In the clear each stanza goes by itself.
 const RECORD: usize = 12 * 1024;
+/// How long is listened to a peer that takes nothing any more.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// What may be sent before the peer says what it has.
 const WINDOW_STANZAS: usize = 1_000;
 const WINDOW_BYTES: usize = 4 * 1024 * 1024;
@@ -382,7 +384,31 @@ impl<'a> Stream<'a> {
         }
         match self.channel.send(&out).await {
             Ok(()) => Ok(()),
-            Err(error) => Err(self.lost(&error)),
+            Err(error) => match self.last_words().await {
+                Some(ended) => Err(ended),
+                None => Err(self.lost(&error)),
+            },
+        }
+    }
+
+    /// Who ends a stream says why, and then takes nothing any more: what it said is read all the same.
+    async fn last_words(&mut self) -> Option<Ended> {
+        let until = tokio::time::Instant::now().checked_add(LAST_WORDS)?;
+        loop {
+            self.input.clear();
+            let said = tokio::time::timeout_at(until, self.channel.receive(&mut self.input)).await;
+            if !matches!(said, Ok(Ok(count)) if count > 0) {
+                return None;
+            }
+            self.machine.on_bytes(Instant::now(), &self.input);
+            while let Some(event) = self.machine.poll_event() {
+                match event {
+                    Event::Note(step) => note(self.federation, self.router, &self.remote, step.to_string()),
+                    Event::Acknowledged(count) => self.on_acknowledged(count),
+                    Event::Closed(ended) => return Some(ended),
+                    _ => {}
+                }
+            }
         }
     }
 
