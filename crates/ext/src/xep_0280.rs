@@ -9,8 +9,12 @@ use stonechat_stanza::{StanzaCondition, ns};
 pub(crate) struct Carbons;
 
 impl Extension for Carbons {
-    const INFO: Info =
-        Info { xep: 280, name: "Message Carbons", version: "1.0.1", note: "kept while a session waits to be resumed" };
+    const INFO: Info = Info {
+        xep: 280,
+        name: "Message Carbons",
+        version: "1.0.1",
+        note: "by the rules of urn:xmpp:carbons:rules:0; kept while a session waits to be resumed",
+    };
 
     fn install(self, registrar: &mut Registrar) {
         registrar.disco_feature(Place::Domain, ns::CARBONS);

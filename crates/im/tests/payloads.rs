@@ -480,3 +480,66 @@ fn a_carbon_without_a_message_inside_can_wait() {
     assert_eq!(urgency_of(MessageType::Chat, &[element("received", ns::CARBONS)]), "Later");
     assert_eq!(urgency_of(MessageType::Chat, &[element("sent", ns::CARBONS).with_child(body())]), "Later");
 }
+
+/// The part of `docs/messages.md` between a mark and the next end. `UPDATE_EXPECT=1` writes it anew.
+fn held(mark: &str, generated: &str) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/messages.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (head, rest) = text.split_once(&format!("<!-- {mark} -->\n")).unwrap();
+    let (written, tail) = rest.split_once("<!-- end -->").unwrap();
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&path, format!("{head}<!-- {mark} -->\n{generated}<!-- end -->{tail}")).unwrap();
+    } else {
+        assert!(written == generated, "{} is not what is decided: run with UPDATE_EXPECT=1", path.display());
+    }
+}
+
+#[test]
+fn the_book_tells_what_is_decided() {
+    let yes = |yes: bool| if yes { "yes" } else { "" };
+    let mut payloads = "| What | Kept | Copied | Wakes | Inactive |\n|---|---|---|---|---|\n".to_owned();
+    for row in rows() {
+        // As the tests above found it to be.
+        let inactive = match row.urgency {
+            Urgency::Now => "at once",
+            Urgency::Never => "never",
+            Urgency::Later | Urgency::Latest(_) => "later",
+        };
+        let cells = [row.name, yes(row.kept), yes(row.copied), yes(row.waking), inactive];
+        payloads.push_str(&format!("| {} |\n", cells.join(" | ")));
+    }
+    held("payloads", &payloads);
+
+    const AWAY: &[SessionState] = &[SessionState { priority: Some(-1), ..AVAILABLE }];
+    const HERE: &[SessionState] = &[AVAILABLE, SessionState { priority: Some(5), ..AVAILABLE }];
+    let account = |sessions, address| Recipient::Account { sessions, address, archiving: Archiving::Off };
+    let columns = [
+        ("No such account", Recipient::Absent),
+        ("To the account, nobody available", account(AWAY, Address::Bare)),
+        ("To the account, somebody available", account(HERE, Address::Bare)),
+        ("To a session that is there", account(HERE, Address::Session(1))),
+        ("To a session that is gone, nobody available", account(AWAY, Address::NoSession)),
+        ("To a session that is gone, somebody available", account(HERE, Address::NoSession)),
+    ];
+    let mut delivery =
+        format!("| Type | {} |\n|---|---|---|---|---|---|---|\n", columns.map(|(name, _)| name).join(" | "));
+    for message_type in CONVERSATION.into_iter().chain(OTHERS) {
+        let classification = Classification::of(&Stanza::message(message_type, [body()]));
+        let cells = columns.map(|(_, recipient)| {
+            let plan = plan(message_type, classification, recipient);
+            match (plan.deliver.len(), plan.kept, plan.bounce) {
+                (0, Kept::Offline, None) => "kept".to_owned(),
+                (0, _, Some(condition)) => format!("`{}`", condition.name()),
+                (0, _, None) => "ignored".to_owned(),
+                (1, ..) => "that session".to_owned(),
+                _ => "all available".to_owned(),
+            }
+        });
+        let name = match message_type.name() {
+            "" => "normal",
+            name => name,
+        };
+        delivery.push_str(&format!("| `{name}` | {} |\n", cells.join(" | ")));
+    }
+    held("delivery", &delivery);
+}
