@@ -43,7 +43,7 @@ async fn ledger(fate: Fate, archive: Archive, times: u64) {
     println!("{name}: STONECHAT_LEDGER_SEED={seed}");
     let times = setting("STONECHAT_LEDGER_KILLS", times);
     let cast = Cast {
-        accounts: setting("STONECHAT_LEDGER_ACCOUNTS", 12) as usize,
+        accounts: setting("STONECHAT_LEDGER_ACCOUNTS", 16) as usize,
         households: EVERYBODY,
         archive,
         seed,

@@ -5,9 +5,9 @@
 
 use super::Looking;
 use super::chance::Chance;
-use super::device::{Device, Loss};
+use super::device::{Device, LogIn, Loss};
 use super::journal::Journal;
-use super::server::{Archive, Limits, Options, Server};
+use super::server::{Archive, Limits, Options, Server, Transport};
 use super::tunnel::{self, Weather};
 use super::wire::Lost;
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub enum Habit {
     Tunnel,
     /// Loses its connection right behind what it sends.
     Hasty,
+    /// The same in a tunnel, and it logs in, resumes and binds at once (XEP-0388, XEP-0386).
+    Modern,
     /// Somebody looks at it now and then only.
     Pocket,
     /// The same, and the way to the server is a tunnel: see `tunnel.rs`.
@@ -53,6 +55,8 @@ pub const EVERYBODY: &[&[Habit]] = &[
     &[Habit::Hasty],
     &[Habit::Tunnel],
     &[Habit::Traveller, Habit::Hasty, Habit::Pocket],
+    &[Habit::Modern],
+    &[Habit::Modern, Habit::Steady],
 ];
 
 impl Cast {
@@ -64,7 +68,13 @@ impl Cast {
     }
 
     pub fn options(&self) -> Options {
-        Options { accounts: accounts(self.accounts), archive: self.archive, limits: Limits::Off, ..Options::default() }
+        Options {
+            accounts: accounts(self.accounts),
+            archive: self.archive,
+            limits: Limits::Off,
+            transport: Transport::Both,
+            ..Options::default()
+        }
     }
 }
 
@@ -133,13 +143,26 @@ impl Crowd {
                 let chance = Chance::new(cast.seed).fork((number * 8 + index) as u64);
                 let port = match habit {
                     Habit::Mobile => tunnel::dig(&server.port, &weather, chance.fork(1)).await,
+                    Habit::Modern => server.tls_port.clone(),
                     _ => server.port.clone(),
                 };
                 let player = Player {
-                    device: Device::new(&journal, &port, account, &resource(index, *habit), cast.archive),
+                    device: Device::new(
+                        &journal,
+                        &port,
+                        account,
+                        &resource(index, *habit),
+                        cast.archive,
+                        if *habit == Habit::Modern { LogIn::AtOnce } else { LogIn::Classic },
+                    ),
                     habit: *habit,
                     partner: accounts[partner].clone(),
-                    partners_resources: partners.iter().enumerate().map(|(i, h)| resource(i, *h)).collect(),
+                    partners_resources: partners
+                        .iter()
+                        .enumerate()
+                        .filter(|(_, habit)| **habit != Habit::Modern)
+                        .map(|(index, habit)| resource(index, *habit))
+                        .collect(),
                     chance,
                     pace: cast.pace,
                     act: watch.clone(),
@@ -250,7 +273,7 @@ impl Player {
     }
 
     fn partner(&mut self) -> String {
-        if self.chance.percent(15) {
+        if self.chance.percent(15) && !self.partners_resources.is_empty() {
             let resource = self.chance.pick(&self.partners_resources);
             return format!("{}@localhost/{resource}", self.partner);
         }
@@ -261,7 +284,7 @@ impl Player {
         let to = self.partner();
         match self.habit {
             Habit::Traveller if self.chance.percent(12) => return self.travel().await,
-            Habit::Tunnel if self.chance.percent(12) => return self.tunnel().await,
+            Habit::Tunnel | Habit::Modern if self.chance.percent(12) => return self.tunnel().await,
             Habit::Hasty if self.chance.percent(15) => {
                 for _ in 0..self.chance.between(1, 5) {
                     self.device.say(&to).await?;

@@ -2,6 +2,8 @@
 //! under the same origin-id, catches up with the archive (XEP-0313), gets copies (XEP-0280) and says whether somebody
 //! looks at it (XEP-0352). Whatever it does and sees is in the journal.
 
+mod coming;
+
 use super::Looking;
 use super::journal::{DeviceId, Display, Journal, MessageId, Route, What};
 use super::server::{Archive, Port};
@@ -35,6 +37,15 @@ pub enum Back {
     Anew,
 }
 
+/// How it logs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogIn {
+    /// SASL, a new stream, a resource, counting: one after another.
+    Classic,
+    /// Inside TLS, all of it in one exchange (XEP-0388, XEP-0386); its resource is the server's to choose.
+    AtOnce,
+}
+
 /// How a connection is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
@@ -66,6 +77,7 @@ pub struct Device {
     pub account: String,
     pub resource: String,
     pub archive: Archive,
+    log_in: LogIn,
     /// Where it connects from.
     pub source: Option<Ipv4Addr>,
     journal: Journal,
@@ -94,12 +106,20 @@ pub struct Device {
 }
 
 impl Device {
-    pub fn new(journal: &Journal, port: &Port, account: &str, resource: &str, archive: Archive) -> Device {
+    pub fn new(
+        journal: &Journal,
+        port: &Port,
+        account: &str,
+        resource: &str,
+        archive: Archive,
+        log_in: LogIn,
+    ) -> Device {
         Device {
             id: journal.device(account, resource),
             account: account.to_owned(),
             resource: resource.to_owned(),
             archive,
+            log_in,
             source: None,
             journal: journal.clone(),
             port: port.clone(),
@@ -161,175 +181,6 @@ impl Device {
 
     fn wire(&mut self) -> Result<&mut Wire, Lost> {
         self.wire.as_mut().ok_or(Lost::Broken)
-    }
-
-    // ── coming and going ──
-
-    /// Connects and logs in; resumes its session if it has one, otherwise begins one. Then whatever belongs to it: copies,
-    /// presence, what was not acknowledged, the archive.
-    pub async fn come_back(&mut self) -> Result<Back, Lost> {
-        let came = self.try_come_back().await;
-        self.keep(came)
-    }
-
-    async fn try_come_back(&mut self) -> Result<Back, Lost> {
-        self.wire = None;
-        let mut wire = Wire::dial(self.port.get(), self.source).await?;
-        wire.open().await?;
-        wire.log_in(&self.account).await?;
-        self.wire = Some(wire);
-        let back = if self.try_resume().await? {
-            Back::Resumed
-        } else {
-            self.begin().await?;
-            Back::Anew
-        };
-        self.settle_in(back).await?;
-        Ok(back)
-    }
-
-    async fn try_resume(&mut self) -> Result<bool, Lost> {
-        let Some(Counted { id: Some(id), received, .. }) = &self.session else { return Ok(false) };
-        let resume =
-            Element::new("resume", SM).with_attribute("h", received.to_string()).with_attribute("previd", id.clone());
-        self.wire()?.send(&resume).await?;
-        let answer = self.wire()?.answer().await?;
-        let h = answer.attribute("h").and_then(|h| h.parse().ok());
-        if answer.is("resumed", SM) {
-            let Some(h) = h else { return Err(Lost::Refused(answer.to_xml())) };
-            self.journal.enter(self.id, What::Resumed { h });
-            self.acknowledged(h);
-            // §5: the rest is sent again.
-            let again: Vec<_> = self.unacknowledged.iter().map(|waiting| waiting.stanza.clone()).collect();
-            for message in self.unacknowledged.iter().filter_map(|waiting| waiting.message.clone()) {
-                self.journal.enter(self.id, What::Sent { message: message.0, to: message.1 });
-            }
-            for stanza in again {
-                self.wire()?.send(&stanza).await?;
-            }
-            Ok(true)
-        } else if answer.is("failed", SM) {
-            self.journal.enter(self.id, What::NotResumed { h });
-            // What is known of a session that is lost may lag behind what was told while it was there.
-            let lags = |h: u32, told: u32| told.wrapping_sub(h) < u32::MAX / 2;
-            if let (Some(h), Some(session)) = (h, &self.session)
-                && !lags(h, session.acknowledged)
-            {
-                self.acknowledged(h);
-            }
-            self.session = None;
-            Ok(false)
-        } else {
-            Err(refusal(&answer))
-        }
-    }
-
-    async fn begin(&mut self) -> Result<(), Lost> {
-        self.session = None;
-        (self.copies, self.present, self.there, self.caught_up, self.ahead) = (false, false, false, false, None);
-        self.looking = Looking::Active;
-        let resource = self.resource.clone();
-        self.wire()?.bind(&resource).await?;
-        let enable = Element::new("enable", SM).with_attribute("resume", "true");
-        self.wire()?.send(&enable).await?;
-        // What was addressed to the resource may come before, and is not counted.
-        let enabled = loop {
-            let came = self.wire()?.answer().await?;
-            match came.namespace() {
-                CLIENT => self.handle(came).await?,
-                _ if came.is("enabled", SM) => break came,
-                _ => return Err(refusal(&came)),
-            }
-        };
-        let id = enabled.attribute("id").map(str::to_owned);
-        if id.is_none() {
-            self.broke("the session cannot be resumed");
-        }
-        self.session = Some(Counted { id, received: 0, acknowledged: 0 });
-        self.journal.enter(self.id, What::Bound);
-        Ok(())
-    }
-
-    /// What a session needs, as far as it has not got it yet.
-    async fn settle_in(&mut self, back: Back) -> Result<(), Lost> {
-        // What was not acknowledged in an older session is sent again, messages only, before anything new.
-        let mut again = VecDeque::new();
-        if back == Back::Anew {
-            again = std::mem::take(&mut self.unacknowledged);
-            again.retain(|waiting| waiting.message.is_some());
-        }
-        // They are in the queue even if the connection is lost while they are sent.
-        self.unacknowledged.extend(again.drain(..));
-        if back == Back::Anew {
-            for (message, to) in self.unacknowledged.iter().filter_map(|waiting| waiting.message.clone()) {
-                self.journal.enter(self.id, What::Sent { message, to });
-            }
-            let again: Vec<_> = self.unacknowledged.iter().map(|waiting| waiting.stanza.clone()).collect();
-            for stanza in again {
-                self.wire()?.send(&stanza).await?;
-            }
-        }
-        if !self.copies {
-            let enable =
-                Element::new("iq", CLIENT).with_attribute("type", "set").with_child(Element::new("enable", CARBONS));
-            self.request(enable).await?;
-            self.copies = true;
-        }
-        // Some clients ask the archive before they say that they are there, to have something to show. They have to ask
-        // again: what came in between was kept, and another device may have been the first to take it.
-        if self.messages.is_multiple_of(2) && !self.present && self.archive == Archive::On {
-            self.read_pages().await?;
-        }
-        if !self.present {
-            self.send(Element::new("presence", CLIENT), None).await?;
-            self.present = true;
-        }
-        if !self.there {
-            self.request(super::ping("")).await?;
-            self.there = true;
-            self.journal.enter(self.id, What::There);
-        }
-        if self.archive == Archive::On && !self.caught_up {
-            self.catch_up().await?;
-        }
-        if self.looking == Looking::Inactive {
-            self.say_looking().await?;
-        }
-        Ok(())
-    }
-
-    /// Loses its connection.
-    pub async fn lose(&mut self, loss: Loss) {
-        let Some(mut wire) = self.wire.take() else { return };
-        self.note(format!("loses its connection: {loss:?}"));
-        match loss {
-            Loss::Cut => wire.cut(),
-            Loss::Vanish => {
-                self.ghosts.push_back(wire.vanish());
-                if self.ghosts.len() > GHOSTS {
-                    self.ghosts.pop_front();
-                }
-            }
-            Loss::Torn => {
-                let _ = wire.write(b"<message to='nobody@localhost'><body>half of ").await;
-                wire.cut();
-            }
-        }
-    }
-
-    /// Acknowledges what it has got, closes its stream and is away. What comes after that it has not seen.
-    pub async fn leave(&mut self) {
-        let answered = self.acknowledge().await;
-        if self.keep(answered).is_ok()
-            && let Some(wire) = self.wire.take()
-        {
-            self.note("leaves");
-            // Until the server has closed its stream too, it may not know, and what it has not acknowledged yet is not lost.
-            match wire.close().await {
-                Lost::Closed => self.session = None,
-                other => self.note(format!("does not hear the end: {other:?}")),
-            }
-        }
     }
 
     // ── sending ──
@@ -468,6 +319,10 @@ impl Device {
                 Some(h) => self.acknowledged(h),
                 None => self.broke(element.to_xml()),
             }
+            return Ok(());
+        }
+        if element.is("features", "http://etherx.jabber.org/streams") && self.log_in == LogIn::AtOnce {
+            // XEP-0388 §2.6.4: behind the success, without a new stream.
             return Ok(());
         }
         if element.namespace() != CLIENT {

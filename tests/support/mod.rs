@@ -11,6 +11,7 @@ pub mod memory;
 pub mod script;
 pub mod server;
 pub mod socket;
+pub mod tls;
 pub mod tray;
 pub mod tunnel;
 pub mod wire;

@@ -47,6 +47,8 @@ pub enum Transport {
     Plain,
     /// TLS from the first byte, with a certificate that the server makes.
     Tls,
+    /// A port for each.
+    Both,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +75,7 @@ impl Options {
         let (plain, tls) = match self.transport {
             Transport::Plain => ("\"127.0.0.1:0\"", ""),
             Transport::Tls => ("", "\"127.0.0.1:0\""),
+            Transport::Both => ("\"127.0.0.1:0\"", "\"127.0.0.1:0\""),
         };
         let mut text = format!(
             "domains = [\"localhost\"]\ndata_dir = \"data\"\n[listen]\nc2s = [{plain}]\nc2s_tls = [{tls}]\ns2s = []\ns2s_tls = []\n\
@@ -121,7 +124,10 @@ impl Log {
 
 pub struct Server {
     pub directory: tempfile::TempDir,
+    /// In the clear, when there is such a port; else inside TLS.
     pub port: Port,
+    /// Inside TLS.
+    pub tls_port: Port,
     pub log: Log,
     options: Options,
     child: Child,
@@ -143,12 +149,12 @@ impl Server {
         for name in &options.accounts {
             add_account(&config, &format!("{name}@localhost"));
         }
-        let (port, log) = (Port::default(), Log::default());
-        let child = Server::spawn(directory.path(), options, &port, &log).await;
-        Server { directory, port, log, options: options.clone(), child }
+        let (port, tls_port, log) = (Port::default(), Port::default(), Log::default());
+        let child = Server::spawn(directory.path(), options, [&port, &tls_port], &log).await;
+        Server { directory, port, tls_port, log, options: options.clone(), child }
     }
 
-    async fn spawn(directory: &Path, options: &Options, port: &Port, log: &Log) -> Child {
+    async fn spawn(directory: &Path, options: &Options, [port, tls_port]: [&Port; 2], log: &Log) -> Child {
         let mut child = Command::new("sh")
             .args(["-c", &format!("{}; exec \"$0\" \"$@\"", options.before)])
             .arg(binary())
@@ -164,7 +170,14 @@ impl Server {
                 let told = line.split_once("listening: c2s").and_then(|(_, rest)| rest.split_once(" 127.0.0.1:"));
                 if let Some((_, rest)) = told {
                     let digits = rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
-                    port.set(digits.parse().expect("the port is told"));
+                    let told = digits.parse().expect("the port is told");
+                    let inside_tls = line.contains("listening: c2s_tls");
+                    if inside_tls {
+                        tls_port.set(told);
+                    }
+                    if !inside_tls || options.transport == Transport::Tls {
+                        port.set(told);
+                    }
                 }
                 let ready = line.contains("server.ready");
                 log.push(line);
@@ -202,7 +215,7 @@ impl Server {
 
     /// A new start on the same data.
     pub async fn restart(&mut self) {
-        self.child = Server::spawn(self.directory.path(), &self.options, &self.port, &self.log).await;
+        self.child = Server::spawn(self.directory.path(), &self.options, [&self.port, &self.tls_port], &self.log).await;
     }
 
     pub async fn kill_and_restart(&mut self) {

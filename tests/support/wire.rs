@@ -3,18 +3,19 @@
 //! It counts its flights: how often it waited for the server after it had said something.
 
 use super::PASSWORD;
+use super::tls::Socket;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use stonechat_sasl::client::Scram;
 use stonechat_sasl::{Hash, decode, encode, prepare_password};
 use stonechat_xml::{Element, Framing, Item, Limits, Parser};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// How long an answer may take before the server is called silent. Nothing is measured by it.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
+const SASL2: &str = "urn:xmpp:sasl:2";
 
 /// Why a connection is of no use any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub enum Lost {
 }
 
 pub struct Wire {
-    stream: TcpStream,
+    stream: Socket,
     parser: Parser,
     buffer: Vec<u8>,
     spoke: bool,
@@ -44,6 +45,19 @@ pub struct Wire {
 impl Wire {
     /// Connects, from an address of its own if one is given.
     pub async fn dial(port: u16, source: Option<Ipv4Addr>) -> Result<Wire, Lost> {
+        Ok(Wire::over(Socket::plain(Wire::connect(port, source).await?)))
+    }
+
+    /// The same, inside TLS.
+    pub async fn dial_tls(port: u16, source: Option<Ipv4Addr>) -> Result<Wire, Lost> {
+        let stream = Wire::connect(port, source).await?;
+        match tokio::time::timeout(PATIENCE, Socket::secure(stream)).await {
+            Ok(socket) => Ok(Wire::over(socket.map_err(|_| Lost::Broken)?)),
+            Err(_) => Err(Lost::Silent),
+        }
+    }
+
+    async fn connect(port: u16, source: Option<Ipv4Addr>) -> Result<TcpStream, Lost> {
         let socket = TcpSocket::new_v4().map_err(|_| Lost::Broken)?;
         if let Some(source) = source {
             socket.bind(SocketAddr::from((source, 0))).map_err(|_| Lost::Broken)?;
@@ -51,8 +65,12 @@ impl Wire {
         let target = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let stream = socket.connect(target).await.map_err(|_| Lost::Broken)?;
         stream.set_nodelay(true).map_err(|_| Lost::Broken)?;
+        Ok(stream)
+    }
+
+    fn over(stream: Socket) -> Wire {
         let parser = Parser::new(Framing::Stream, Limits::CLIENT);
-        Ok(Wire { stream, parser, buffer: Vec::new(), spoke: false, flights: 0 })
+        Wire { stream, parser, buffer: Vec::new(), spoke: false, flights: 0 }
     }
 
     /// How often it waited for an answer so far.
@@ -147,6 +165,25 @@ impl Wire {
         self.open().await
     }
 
+    /// The log-in of XEP-0388 with SCRAM-SHA-256, and what it is to bring along; the server's success.
+    pub async fn log_in_with(&mut self, name: &str, wanted: &str) -> Result<Element, Lost> {
+        let password = prepare_password(PASSWORD).unwrap();
+        let mut scram = Scram::new(Hash::Sha256, name, &password, b"a nonce that is long enough", None);
+        let initial = encode(&scram.initial());
+        let authenticate = format!(
+            "<authenticate xmlns='{SASL2}' mechanism='SCRAM-SHA-256'><initial-response>{initial}</initial-response>{wanted}\
+             </authenticate>"
+        );
+        self.write(authenticate.as_bytes()).await?;
+        let challenge = self.expect("challenge").await?;
+        let response = scram.respond(&decode(&challenge.text()).unwrap()).expect("an acceptable challenge");
+        self.write(format!("<response xmlns='{SASL2}'>{}</response>", encode(&response)).as_bytes()).await?;
+        let success = self.expect("success").await?;
+        let proof = success.child("additional-data", SASL2).map(Element::text).unwrap_or_default();
+        scram.finish(&decode(&proof).unwrap()).expect("the server proves itself");
+        Ok(success)
+    }
+
     /// Binds a resource.
     pub async fn bind(&mut self, resource: &str) -> Result<(), Lost> {
         let bind = format!(
@@ -174,7 +211,7 @@ impl Wire {
 
     /// The connection is gone and nobody tells the server: a tunnel. Whoever keeps what is returned keeps up the pretence.
     pub fn vanish(self) -> TcpStream {
-        self.stream
+        self.stream.into_stream()
     }
 }
 

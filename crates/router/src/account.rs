@@ -452,6 +452,15 @@ pub(crate) enum Overfull {
 }
 
 impl Session {
+    /// Under which id the store holds messages for it that it is given with its presence: what comes before that, and is worth
+    /// keeping, has to wait behind them.
+    pub(crate) fn awaits_inheritance(&self) -> Option<SmId> {
+        match (self.inherits, &self.presence) {
+            (Inherits::Own, None) => self.out.resumable(),
+            _ => None,
+        }
+    }
+
     /// Queues a stanza for the session.
     pub(crate) fn push(&mut self, stanza: &Stanza, from: Option<&Jid>, to: Option<&Jid>, turn: &mut Turn) -> Pushed {
         self.out.push(stanza, from, to, turn)
@@ -467,6 +476,7 @@ impl Loaded {
             .into_iter()
             .map(|record| (record.jid.clone(), crate::roster::item_from_record(record)))
             .collect();
+        let recent: VecDeque<Reference> = resident.marks.into_iter().rev().collect();
         Loaded {
             id: resident.id,
             roster_version: resident.roster.version,
@@ -474,8 +484,8 @@ impl Loaded {
             roster,
             removed: resident.roster.removed,
             last_archived: resident.last_archived,
-            recent: resident.marks.into_iter().rev().collect(),
-            eligible: VecDeque::new(),
+            eligible: recent.clone(),
+            recent,
             preferences: preferences
                 .and_then(|element| ArchivePreferences::from_element(&element).ok())
                 .unwrap_or_default(),

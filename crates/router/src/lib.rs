@@ -13,13 +13,15 @@
 mod account;
 mod archive;
 mod blocking;
+mod carbons;
 mod clock;
 mod committer;
 mod context;
-mod copies;
+
 mod devices;
 mod drain;
 mod effects;
+mod eligible;
 mod error;
 mod extension;
 mod hosts;

@@ -9,6 +9,7 @@
 
 use crate::account::{Cell, History, State};
 use crate::archive::{mark, stanza_id};
+use crate::carbons::Copies;
 use crate::committer::{Job, WhenFailed, WhenFull};
 use crate::effects::Effects;
 use crate::outflow::{Facts, Shared, Spooled};
@@ -23,7 +24,7 @@ use stonechat_im::plan::{
 };
 use stonechat_jid::Jid;
 use stonechat_stanza::{Keep, MessageType, Stanza, StanzaCondition, StanzaError, StanzaType, ns};
-use stonechat_store::{AccountId, ArchiveRow, Half, Holder, Mark, Others, OutgoingRow, SmId, SpoolRow};
+use stonechat_store::{AccountId, ArchiveRow, Half, Holder, Mark, Others, OutgoingRow, Place, SmId, SpoolRow};
 use stonechat_xml::Element;
 use tokio::sync::oneshot;
 
@@ -147,21 +148,21 @@ impl Router {
         }
         // What is worth keeping for its recipient is worth being counted: else it would be sent again after a crash.
         let counts = half.counted.is_some() && classification.is_kept(kind);
-        let worth = half.archive.is_some() || half.mark.is_some() || half.outgoing.is_some() || counts;
+        let mut carbons = sent.carbons;
+        let copies = Copies { of: &shown, direction: "sent", own: &cell.jid, at: now, archived };
+        if classification.is_kept(kind) {
+            copies.keep(state, &mut carbons, &mut half);
+        }
+        let worth = half.archive.is_some()
+            || half.mark.is_some()
+            || half.outgoing.is_some()
+            || !half.spool.is_empty()
+            || counts;
         let gate = match settings.durability {
             Durability::Full if worth => Some(state.next_ticket()),
             _ => None,
         };
-        if !sent.carbons.is_empty() {
-            let copy = wrap("sent", &shown);
-            let own_address = Jid::from(cell.jid.clone());
-            for &index in &sent.carbons {
-                let Some(other) = state.sessions.get_mut(index) else { continue };
-                let facts = Facts { at: now, archived, spooled: Spooled::No, shared: Shared::WithOthers };
-                let to = other.jid.as_jid().clone();
-                other.out.place(gate, facts, Delivery { stanza: &copy, from: Some(&own_address), to: Some(&to) }, turn);
-            }
-        }
+        copies.give(state, &carbons, gate, turn, |_| {});
         let mut record = Record::Unkept;
         if worth {
             let (outgoing, awaited) = oneshot::channel();
@@ -255,7 +256,13 @@ impl Router {
         {
             loaded.remember_eligible(&stanza, mark);
         }
-        self.carry_out(Step { cell, id, kind, stanza, mark, decision, counted }, state, turn, commits, effects);
+        self.carry_out(
+            Step { cell, id, kind, classification, stanza, mark, decision, counted },
+            state,
+            turn,
+            commits,
+            effects,
+        );
     }
 
     fn carry_out(
@@ -266,8 +273,8 @@ impl Router {
         commits: &mut Commits,
         effects: &mut Effects,
     ) {
-        let Step { cell, id, kind, stanza, mark, decision, counted } = step;
-        let DeliveryPlan { deliver, carbons, archive, wake, kept, .. } = decision;
+        let Step { cell, id, kind, classification, stanza, mark, decision, counted } = step;
+        let DeliveryPlan { deliver, mut carbons, archive, wake, kept, .. } = decision;
         if deliver.is_empty() && carbons.is_empty() && archive == Archive::Skipped && kept == Kept::Nowhere {
             return;
         }
@@ -291,12 +298,16 @@ impl Router {
             shown = shown.with_appended(stanza_id(&cell.jid, row));
         }
         let archived = half.archive.as_ref().map(|row| row.id);
+        let worth_keeping = classification.is_kept(kind);
         // To whom it goes now, and in which of their queues it is kept.
         let shared = if deliver.len().saturating_add(carbons.len()) > 1 { Shared::WithOthers } else { Shared::Alone };
         let mut now_for: SmallVec<[(usize, Spooled); 4]> = SmallVec::new();
         for &index in &deliver {
             let Some(session) = state.sessions.get_mut(index) else { continue };
             let place = match (kept, session.out.link(), session.history) {
+                _ if worth_keeping && session.awaits_inheritance().is_some() => {
+                    session.awaits_inheritance().map(|id| (id, Place::Inherited))
+                }
                 (Kept::UntilAcknowledged, ..) | (Kept::WhileWaiting, None, History::Sent) => session.out.next_place(),
                 _ => None,
             };
@@ -305,13 +316,23 @@ impl Router {
                 let holder = Holder::Session { id, place, others };
                 half.spool.push(SpoolRow { at: now, stanza: shown.to_xml(), archive: archived, holder });
             }
-            now_for.push((index, place.map_or(Spooled::No, |(_, place)| Spooled::from(place))));
+            match place {
+                // It comes with what it inherited.
+                Some((_, Place::Inherited)) => {}
+                Some((_, place)) => now_for.push((index, Spooled::from(place))),
+                None => now_for.push((index, Spooled::No)),
+            }
+        }
+        let copies = Copies { of: &shown, direction: "received", own: &cell.jid, at: now, archived };
+        let copied = !carbons.is_empty();
+        if worth_keeping {
+            copies.keep(state, &mut carbons, &mut half);
         }
         if kept == Kept::Offline {
             half.spool.push(SpoolRow { at: now, stanza: shown.to_xml(), archive: archived, holder: Holder::Anybody });
             state.kept_lately = true;
         }
-        let delivered = !now_for.is_empty() || !carbons.is_empty();
+        let delivered = !now_for.is_empty() || copied;
         if half.archive.is_none() && (!half.spool.is_empty() || (counted == Counted::Yes && delivered)) {
             half.mark = recognised(mark);
         }
@@ -334,18 +355,7 @@ impl Router {
                 Pushed::Overflow | Pushed::Closed => effects.end(cell, session.id),
             }
         }
-        if !carbons.is_empty() {
-            let copy = wrap("received", &shown);
-            let own = Jid::from(cell.jid.clone());
-            for &index in &carbons {
-                let Some(session) = state.sessions.get_mut(index) else { continue };
-                let to = session.jid.as_jid().clone();
-                let delivery = Delivery { stanza: &copy, from: Some(&own), to: Some(&to) };
-                if let Pushed::Overflow = session.out.place(gate, facts, delivery, turn) {
-                    effects.end(cell, session.id);
-                }
-            }
-        }
+        copies.give(state, &carbons, gate, turn, |session| effects.end(cell, session));
         let lost = given == 0 && !deliver.is_empty() && half.archive.is_none() && half.spool.is_empty();
         if lost && !matches!(kind, MessageType::Error | MessageType::Headline) {
             // The only connection turned out to be gone or full in this very moment.
@@ -411,6 +421,7 @@ struct Step<'a> {
     cell: &'a Arc<Cell>,
     id: AccountId,
     kind: MessageType,
+    classification: Classification,
     stanza: Stanza,
     mark: Option<Mark>,
     decision: DeliveryPlan,
@@ -436,14 +447,6 @@ fn living(state: &State, stanza: &Stanza) -> (SmallVec<[SessionState; 4]>, Addre
 /// A mark worth keeping by itself.
 fn recognised(mark: Option<Mark>) -> Option<Mark> {
     mark.filter(|mark| mark.repeatable == stonechat_store::Repeatable::Recognised)
-}
-
-/// A copy for another session of the account (XEP-0280 §7, §8). The `private` mark and its kin never come here: the plan
-/// makes no copies of what carries them.
-fn wrap(direction: &'static str, stanza: &Stanza) -> Stanza {
-    let mut copy = Stanza::wrapping(stanza.stanza_type(), direction, ns::CARBONS, &[], None, &stanza.to_xml());
-    copy.head_mut().id = None;
-    copy
 }
 
 /// Tells a session that its stanza goes nowhere: not by way of the address that it was for.

@@ -11,6 +11,7 @@
 //! is let out when it grows. A session that passes them is ended, and the delivery plan says what becomes of the rest.
 
 use crate::{Delivery, Outbox, Pushed, Turn};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use stonechat_im::classify::{Classification, message_type};
@@ -55,10 +56,12 @@ impl From<Place> for Spooled {
 }
 
 /// Whether other sessions of the account were given a message too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Shared {
     WithOthers,
     Alone,
+    /// It is a copy (XEP-0280) of what others were given.
+    Copied,
 }
 
 /// What is remembered of a stanza beside itself.
@@ -505,7 +508,8 @@ impl Outflow {
         for item in counting.unacknowledged.iter_mut().chain(line) {
             number = number.saturating_add(1);
             let archived = item.facts.archived.is_some() && item.facts.spooled == Spooled::No;
-            if archived && item.stanza.kind() == Kind::Message {
+            // A copy is worth nothing without the order in which it came.
+            if archived && item.facts.shared != Shared::Copied && item.stanza.kind() == Kind::Message {
                 let kept = Classification::of(&item.stanza).is_kept(message_type(&item.stanza));
                 if kept {
                     item.facts.spooled = Spooled::Yes;

@@ -114,7 +114,7 @@ impl Router {
         }
         let row = |(number, item): &(u64, Item)| {
             let others = match item.facts.shared {
-                Shared::WithOthers => stonechat_store::Others::Served,
+                Shared::WithOthers | Shared::Copied => stonechat_store::Others::Served,
                 Shared::Alone => stonechat_store::Others::None,
             };
             spool_row(item, Holder::Session { id, place: Place::Sent(*number), others })
@@ -311,7 +311,7 @@ impl Router {
                 }
                 Kind::Message => {
                     let archive = if item.facts.archived.is_some() { Archive::Stored } else { Archive::Skipped };
-                    let others = if item.facts.shared == Shared::WithOthers { Others::Served } else { Others::None };
+                    let others = if item.facts.shared == Shared::Alone { Others::None } else { Others::Served };
                     let states = crate::route::session_states(&state.sessions);
                     let stanza = &item.stanza;
                     let is_held = item.facts.spooled != Spooled::No;
@@ -590,7 +590,7 @@ struct SavedItem {
     at: u64,
     archived: Option<u64>,
     spooled: bool,
-    shared: bool,
+    shared: Shared,
 }
 
 impl SavedItem {
@@ -600,7 +600,7 @@ impl SavedItem {
             at: item.facts.at,
             archived: item.facts.archived.map(|id| id.0),
             spooled: item.facts.spooled != Spooled::No,
-            shared: item.facts.shared == Shared::WithOthers,
+            shared: item.facts.shared,
         }
     }
 
@@ -609,7 +609,7 @@ impl SavedItem {
             at: self.at,
             archived: self.archived.map(ArchiveId),
             spooled: if self.spooled { Spooled::Yes } else { Spooled::No },
-            shared: if self.shared { Shared::WithOthers } else { Shared::Alone },
+            shared: self.shared,
         };
         Some(Item { stanza: Stanza::parse(self.stanza.as_bytes()).ok()?, facts })
     }
