@@ -465,6 +465,64 @@ async fn certificates_and_configuration_are_exchanged_under_a_session() {
     ends_well(child).await;
 }
 
+#[test]
+fn what_a_configuration_may_not_say_is_told_with_its_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("stonechat.toml");
+    make_certificate(directory.path(), "localhost");
+    let pair = "cert = \"cert.pem\"\nkey = \"key.pem\"\n";
+    for (text, told) in [
+        // Passwords in the clear are for loopback addresses alone.
+        ("[c2s]\nallow_plaintext = true\n", "c2s.allow_plaintext"),
+        ("[c2s]\nallow_plaintext = true\n[listen]\nc2s = [\"192.0.2.1:5222\"]\n", "192.0.2.1:5222"),
+        ("[listen]\nc2s = [\"localhost\"]\n", "listen.c2s"),
+        ("[tls]\ncert = \"cert.pem\"\n", "cert and key go together"),
+        ("[tls]\nacme = true\n", "tls.acme"),
+        (&format!("[tls.domains.\"other.example\"]\n{pair}"), "other.example"),
+        ("[s2s]\nresolver = \"dns.example\"\n", "s2s.resolver"),
+        ("[s2s.hosts]\n\"b.example\" = \"b.example\"\n", "HOST:PORT"),
+        ("[registration]\nmode = \"invite\"\n", "registration.mode"),
+        ("[registration]\nmode = \"opne\"\n", "open"),
+        ("[storage]\nurl = \"postgres://x\"\n", "storage"),
+        ("[offline]\nbytes = \"many\"\n", "50MB"),
+        ("[archive]\nkeep = \"90\"\n", "90d"),
+        ("[contact]\nboss = [\"mailto:a@b.example\"]\n", "contact.boss"),
+        ("[contact]\nabuse = [\"a@b.example\"]\n", "mailto:"),
+        ("[s2s]\nallow_plaintxt = true\n", "allow_plaintext"),
+    ] {
+        std::fs::write(&config, format!("domains = [\"localhost\"]\n{text}")).unwrap();
+        let said = stonechat(&config, &["check"]);
+        assert_eq!(said.status, 1, "{text}");
+        assert!(matches!(said.code().as_str(), "CFG-003" | "CFG-004"), "{text}: {}", said.err);
+        assert!(said.err.contains(told), "{told}: {}", said.err);
+    }
+    // What is accepted without effect is told, and what works is not.
+    std::fs::write(
+        &config,
+        "domains = [\"localhost\"]\n[listen]\nhttps = [\"[::]:5443\"]\n[upload]\nquota = \"1GB\"\n",
+    )
+    .unwrap();
+    let notices = stonechat(&config, &["check", "--json"]).json()["notices"].clone();
+    assert_eq!(notices.as_array().unwrap().len(), 2, "{notices}");
+    // Every key that the example shows is one, and each is at its default.
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/stonechat.toml");
+    assert_eq!(stonechat(&example, &["check", "--json"]).json()["notices"], serde_json::json!([]));
+}
+
+#[test]
+fn each_domain_has_accounts_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("stonechat.toml");
+    std::fs::write(&config, "domains = [\"a.example\", \"b.example\"]\n").unwrap();
+    assert_eq!(with_password(&config, &["user", "add", "romeo@a.example"], PASSWORD).status, 0);
+    assert_eq!(stonechat(&config, &["user", "show", "romeo@b.example"]).code(), "USR-001");
+    assert_eq!(with_password(&config, &["user", "add", "romeo@b.example"], "another").status, 0);
+    assert_eq!(stonechat(&config, &["user", "delete", "romeo@a.example"]).status, 0);
+    let left = stonechat(&config, &["user", "list", "--json"]).json();
+    assert_eq!((left.as_array().unwrap().len(), &left[0]["jid"]), (1, &"romeo@b.example".into()));
+    assert_eq!(stonechat(&config, &["user", "list", "--domain", "a.example", "--json"]).json(), serde_json::json!([]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn abuse_137_domains_are_refused_with_the_reload_and_explain_says_so() {
     let directory = tempfile::tempdir().unwrap();

@@ -120,3 +120,30 @@ async fn abuse_145_a_crowd_that_logs_in_at_once_gets_in_and_holds_nobody_up() {
     drop(there);
     Arc::into_inner(server).unwrap().stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_floods_is_read_more_slowly_and_loses_nothing() {
+    // The burst is 2,000 stanzas; 200 a second follow.
+    const FLOOD: usize = 2_300;
+    let server = Server::start().await;
+    let mut romeo = Person::bound(&server, "romeo", "balcony").await;
+    let mut juliet = Person::bound(&server, "juliet", "garden").await;
+    let mut flood = String::new();
+    for number in 0..FLOOD {
+        flood.push_str(&format!("<iq type='get' id='f{number}' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>"));
+    }
+    romeo.say(&flood).await;
+    let last = tokio::spawn(async move {
+        for number in 0..FLOOD {
+            let answer = romeo.wire.answer().await.expect("every stanza is answered");
+            assert_eq!(answer.attribute("id"), Some(format!("f{number}").as_str()), "in order");
+        }
+        romeo
+    });
+    for _ in 0..50 {
+        juliet.heard().await;
+    }
+    assert!(!last.is_finished(), "who does not flood is not held up by who does");
+    last.await.unwrap().heard().await;
+    server.stop().await;
+}

@@ -262,7 +262,7 @@ pub(crate) async fn run(federation: Federation, router: Router, link: Arc<Link>)
                 let error = stanza_error(&link.remote, &failure);
                 info!(event = "s2s.failed", remote = %link.remote, local = %link.local, reason = %failure, "another server was not reached");
                 link.give_up(&router, &error);
-                let pause = pause(failures, &federation);
+                let pause = pause(failures, draw(&federation, JITTER));
                 note(&federation, &router, &link.remote, format!("not tried again for {} s", pause.as_secs()));
                 link.set_state(format!("failed: {failure}"), None);
                 paused = Instant::now().checked_add(pause).map(|until| (until, error));
@@ -297,13 +297,15 @@ fn retire(federation: &Federation, link: &Arc<Link>) -> bool {
     true
 }
 
-fn pause(failures: u32, federation: &Federation) -> Duration {
+/// How long after so many failures in a row nothing is tried; `drawn` is below [`JITTER`].
+fn pause(failures: u32, drawn: u32) -> Duration {
     let doubled = FIRST_PAUSE.saturating_mul(1u32.checked_shl(failures.saturating_sub(1).min(10)).unwrap_or(1));
     let base = doubled.min(LONGEST_PAUSE);
     // A quarter either way, so that servers that failed together do not come back together.
-    let jitter = draw(federation, 512).saturating_add(768);
-    base.saturating_mul(jitter) / 1024
+    base.saturating_mul(drawn.saturating_add(768)) / 1024
 }
+
+const JITTER: u32 = 512;
 
 pub(crate) fn draw(federation: &Federation, below: u32) -> u32 {
     let mut bytes = [0u8; 4];
@@ -331,4 +333,21 @@ pub(crate) fn note(federation: &Federation, router: &Router, remote: &Domain, te
 
 pub(crate) fn plan(federation: &Federation, domain: &str, srv: targets::Srv) -> targets::Plan {
     targets::plan(domain, srv.starttls, srv.direct, |below| draw(federation, below))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_bound_and_differ_by_chance() {
+        let middle = |failures| pause(failures, 256);
+        assert_eq!(middle(1), FIRST_PAUSE);
+        assert_eq!((middle(2), middle(3), middle(6)), (FIRST_PAUSE * 2, FIRST_PAUSE * 4, FIRST_PAUSE * 32));
+        for failures in [8, 100, u32::MAX] {
+            assert_eq!(middle(failures), LONGEST_PAUSE);
+        }
+        assert_eq!(pause(1, 0), FIRST_PAUSE * 3 / 4);
+        assert!(pause(1, JITTER - 1) > FIRST_PAUSE * 6 / 5 && pause(1, JITTER - 1) < FIRST_PAUSE * 5 / 4);
+    }
 }

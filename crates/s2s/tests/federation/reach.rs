@@ -1,6 +1,6 @@
 //! What DNS may do to us, and how long a sender waits to hear of it.
 
-use crate::world::{Answering, PATIENCE, Server, World, domain, id};
+use crate::world::{Answering, PATIENCE, Server, World, domain, eventually, id};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -107,6 +107,45 @@ async fn abuse_132_who_says_nothing_costs_a_sender_bounded_time() {
     assert_eq!(condition(&error), StanzaCondition::RemoteServerTimeout);
     let tried = world.dialled().len();
     assert!((2..9).contains(&tried), "the time is up before the list is: {tried}");
+}
+
+#[tokio::test]
+async fn xep0495_addresses_that_do_not_answer_are_not_waited_for() {
+    let world = World::new();
+    let far = Server::start(&world, "far.example").await;
+    let there = far.log_in("there").await;
+    let server = Server::start(&world, "a.example").await;
+    world.srv("_xmpps-server._tcp.far.example", vec![record("six.far.example", 5270)]);
+    world.srv("_xmpp-server._tcp.far.example", vec![SrvRecord { priority: 2, ..record("four.far.example", 5269) }]);
+    world.name("six.far.example", &["2001:4860::6", "192.0.2.6"]);
+    world.name("four.far.example", &["192.0.2.4"]);
+    // Only the last of all addresses, of another record and another kind, answers; the others say nothing for ever. One
+    // that is waited for takes as long as the test is patient.
+    world.place("[2001:4860::6]:5270", Answering::Void);
+    world.place("192.0.2.6:5270", Answering::Void);
+    world.place("192.0.2.4:5269", Answering::Server(far.clone()));
+    server.send(server.message("far.example", 1), Record::Unkept);
+    assert_eq!(id(&there.message().await), "1");
+    assert_eq!(world.dialled(), ["[2001:4860::6]:5270", "192.0.2.6:5270", "192.0.2.4:5269"]);
+}
+
+#[tokio::test]
+async fn a_stream_of_ours_that_is_idle_is_closed_and_another_is_opened_when_it_is_wanted() {
+    let world = World::new();
+    let far = Server::start(&world, "far.example").await;
+    let there = far.log_in("there").await;
+    let settings = Settings { idle: Duration::from_millis(100), ..Settings::default() };
+    let server = Server::with(&world, "a.example", settings).await;
+    world.name("far.example", &["192.0.2.4"]);
+    world.place("192.0.2.4:5269", Answering::Server(far.clone()));
+    for number in 1..=2u32 {
+        server.send(server.message("far.example", number), Record::Unkept);
+        assert_eq!(id(&there.message().await), number.to_string());
+        eventually("the link has nothing to do and is gone", || server.federation.links().is_empty()).await;
+        eventually("the other end has heard of it", || far.federation.inbound().is_empty()).await;
+        assert!(explained(&server).ends_with("the stream was closed: nothing to send"), "{}", explained(&server));
+    }
+    assert_eq!(world.dialled().len(), 2);
 }
 
 #[tokio::test]

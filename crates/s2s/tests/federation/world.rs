@@ -59,6 +59,8 @@ pub(crate) enum Answering {
     Server(Server),
     /// Somebody who takes the connection and says nothing.
     Nobody,
+    /// Nobody: no connection comes about, and nothing says so.
+    Void,
     /// The test itself.
     Test(mpsc::UnboundedSender<DuplexStream>),
 }
@@ -136,6 +138,7 @@ impl Dialler for Net {
                 let config = Arc::clone(&server.incoming);
                 tokio::spawn(serve_inbound(server.federation, server.router, config, channel));
             }
+            Answering::Void => std::future::pending().await,
             Answering::Test(test) => test.send(theirs).map_err(|_| io::ErrorKind::ConnectionRefused)?,
             Answering::Nobody => {
                 tokio::spawn(async move {

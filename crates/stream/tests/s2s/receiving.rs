@@ -148,6 +148,8 @@ fn features_say_what_can_be_used() {
     let mut server = Server::new(Ways::good(), Validity::Valid);
     let features = server.send(HEADER);
     assert!(features.contains(external) && features.contains(dialback), "{features}");
+    // XEP-0478: what holds for a stranger; the rest is told when it is none any more.
+    assert!(features.contains("<limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>"), "{features}");
     let mut server = Server::new(Ways::good().without_dialback(), Validity::Invalid);
     let features = server.send(HEADER);
     assert!(!features.contains(external) && !features.contains("dialback'>"), "{features}");
