@@ -6,14 +6,15 @@
 use crate::pool;
 use crate::session::{self, TlsSession};
 use smallvec::SmallVec;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use stonechat_router::{Delivery, Outbox, Pushed};
 use stonechat_stanza::{ContentNamespace, StreamCondition, StreamError};
-use tokio::io::{Interest, Ready};
 use tokio::net::TcpStream;
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
 
 /// How long a closed connection waits for its peer to close.
@@ -123,27 +124,31 @@ impl Link {
 
     /// Resolves when there may be something to read.
     pub(crate) async fn readable(&self) -> io::Result<()> {
-        self.ready(Some(Interest::READABLE)).await.map(|_| ())
-    }
-
-    /// Resolves when the socket is ready for what is wanted of it; never when nothing is.
-    pub(crate) async fn ready(&self, interest: Option<Interest>) -> io::Result<Ready> {
-        let Some(interest) = interest else { return std::future::pending().await };
-        // Plaintext that came with the last flight of the handshake waits for no socket.
-        if interest.is_readable() && matches!(&self.lock().session, Session::Tls(tls) if tls.has_early()) {
-            return Ok(Ready::READABLE);
-        }
-        self.socket.ready(interest).await
+        poll_fn(|cx| self.poll_readable(cx)).await
     }
 
     /// Resolves when the socket may take more.
     pub(crate) async fn writable(&self) -> io::Result<()> {
-        self.socket.writable().await
+        poll_fn(|cx| self.poll_writable(cx)).await
+    }
+
+    /// As [`Link::readable`]. One task alone waits for a connection, so the socket remembers it without a list.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Plaintext that came with the last flight of the handshake waits for no socket.
+        if matches!(&self.lock().session, Session::Tls(tls) if tls.has_early()) {
+            return Poll::Ready(Ok(()));
+        }
+        self.socket.poll_read_ready(cx)
+    }
+
+    /// As [`Link::writable`], for the same task.
+    pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket.poll_write_ready(cx)
     }
 
     /// Resolves when the driver has something to do besides reading: an unfinished write, or an end asked for.
-    pub(crate) async fn woken(&self) {
-        self.wake.notified().await;
+    pub(crate) fn woken(&self) -> Notified<'_> {
+        self.wake.notified()
     }
 
     /// Whether bytes wait for the socket.

@@ -5,8 +5,11 @@ use crate::outflow::{Acknowledged, Attention};
 use crate::revocations::Revoked;
 use crate::{BindError, LoginStart, Outbox, Router, Turn};
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use stonechat_im::plan::Carbons;
 use stonechat_jid::{BareJid, FullJid, Level};
 use stonechat_stanza::{Stanza, StanzaCondition, StanzaError};
@@ -105,10 +108,14 @@ impl Commits {
     }
     /// Resolves when the oldest is settled; at once when there is none.
     pub async fn step(&mut self) {
+        poll_fn(|cx| self.poll_step(cx)).await;
+    }
+    fn poll_step(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(front) = self.pending.front_mut() {
-            let _ = (&mut front.done).await;
+            let _ = ready!(Pin::new(&mut front.done).poll(cx));
             self.pending.pop_front();
         }
+        Poll::Ready(())
     }
     /// Resolves when every write accepted so far is committed or was answered with an error.
     pub async fn settle(&mut self) {
@@ -343,11 +350,8 @@ impl ClientSession {
     }
 
     /// Resolves when [`ClientSession::handled`] may have grown; never when nothing is outstanding.
-    pub async fn handles_more(&mut self) {
-        if self.commits.is_empty() {
-            std::future::pending::<()>().await;
-        }
-        self.commits.step().await;
+    pub fn poll_handles_more(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.commits.is_empty() { Poll::Pending } else { self.commits.poll_step(cx) }
     }
 
     /// Resolves when everything that the client's stanzas asked to be kept is kept, or was answered with an error.

@@ -12,7 +12,6 @@ use crate::{ChildRef, Stanza, ns};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::ops::Range;
-use std::sync::Arc;
 use stonechat_xml::{Element, Frame, Node, Span, Text};
 
 /// Where the parts of a name stand in the bytes of a [`PayloadBuilder`], or a text of its own.
@@ -47,7 +46,7 @@ impl PayloadBuilder {
     pub(crate) fn push_payload(&mut self, stanza: &Stanza) {
         let base = position(self.bytes.len());
         self.bytes.extend_from_slice(&stanza.payload);
-        for child in stanza.children.iter() {
+        for child in stanza.children() {
             let span = Span { start: base.saturating_add(child.span.start), end: base.saturating_add(child.span.end) };
             self.children.push((Name::Own(child.namespace.clone()), Name::Own(child.name.clone()), span));
         }
@@ -106,7 +105,7 @@ impl PayloadBuilder {
                 span,
             })
             .collect();
-        (payload, Arc::new(children))
+        (payload, Children::new(children))
     }
 }
 
@@ -141,7 +140,7 @@ pub(crate) fn from_frame(frame: &Frame, content: &str) -> (Bytes, Children) {
         };
         children.push(ChildRef { namespace, name: child.name.clone(), span });
     }
-    if rewrite { rewritten(&bytes, &children, content) } else { (bytes, Arc::new(children)) }
+    if rewrite { rewritten(&bytes, &children, content) } else { (bytes, Children::new(children)) }
 }
 
 /// Writes every child in the content namespace again, without declarations of it.

@@ -42,8 +42,19 @@ pub struct ChildRef {
     pub span: Span,
 }
 
-/// The index of direct children, shared.
-pub(crate) type Children = Arc<SmallVec<[ChildRef; 4]>>;
+/// The index of direct children, shared. Who is present says it without children, and is kept for as long: that costs
+/// nothing.
+#[derive(Clone, Default)]
+pub(crate) struct Children(Option<Arc<SmallVec<[ChildRef; 4]>>>);
+
+impl Children {
+    pub(crate) fn new(children: SmallVec<[ChildRef; 4]>) -> Children {
+        Children((!children.is_empty()).then(|| Arc::new(children)))
+    }
+    fn as_slice(&self) -> &[ChildRef] {
+        self.0.as_deref().map_or(&[], SmallVec::as_slice)
+    }
+}
 
 /// A stanza. Cloning shares the payload and the index.
 #[derive(Clone)]
@@ -105,7 +116,7 @@ impl Stanza {
     }
     /// Direct children in document order.
     pub fn children(&self) -> &[ChildRef] {
-        &self.children
+        self.children.as_slice()
     }
     /// Whether there is a child of that name and namespace (empty namespace: the content namespace).
     pub fn has_child(&self, name: &str, namespace: &str) -> bool {
@@ -113,7 +124,7 @@ impl Stanza {
     }
     /// The first child of that name and namespace, in the index (empty namespace: the content namespace).
     pub fn find_child(&self, name: &str, namespace: &str) -> Option<&ChildRef> {
-        self.children.iter().find(|child| child.is(name, namespace))
+        self.children().iter().find(|child| child.is(name, namespace))
     }
     /// The first such child as a tree. A child in the content namespace comes in `jabber:client`.
     pub fn child(&self, name: &str, namespace: &str) -> Option<Element> {
@@ -129,7 +140,7 @@ impl Stanza {
     }
     /// All children as trees (content namespace: `jabber:client`).
     pub fn elements(&self) -> Vec<Element> {
-        self.children.iter().filter_map(|child| self.child_element(child)).collect()
+        self.children().iter().filter_map(|child| self.child_element(child)).collect()
     }
     /// The payload bytes.
     pub fn payload(&self) -> &Bytes {
@@ -142,13 +153,13 @@ impl Stanza {
     /// Cuts the children for which the predicate says `Removed` (by span; shares the payload when none goes).
     #[must_use]
     pub fn without_children(self, mut remove: impl FnMut(&Stanza, &ChildRef) -> Keep) -> Stanza {
-        let verdicts: SmallVec<[Keep; 16]> = self.children.iter().map(|child| remove(&self, child)).collect();
+        let verdicts: SmallVec<[Keep; 16]> = self.children().iter().map(|child| remove(&self, child)).collect();
         if !verdicts.contains(&Keep::Removed) {
             return self;
         }
         let mut builder = PayloadBuilder::with_capacity(self.payload.len());
         let mut done = 0;
-        for (child, verdict) in self.children.iter().zip(&verdicts) {
+        for (child, verdict) in self.children().iter().zip(&verdicts) {
             builder.push_between(slice_of(&self.payload, Span { start: done, end: child.span.start }));
             done = child.span.end;
             if *verdict == Keep::Kept {

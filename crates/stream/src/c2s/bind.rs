@@ -46,7 +46,7 @@ fn take(stream: &mut C2s, now: Instant, frame: Frame) {
         // RFC 6120 §7.7: nothing in it is no wish.
         let resource = resource.filter(|resource| !resource.is_empty());
         let token = stream.tokens.next();
-        *request = Some(Request::Bind(token, stanza));
+        *request = Some(Request::Bind(token, Box::new(stanza)));
         let account = account.clone();
         stream.tell(Event::Bind(token, account, resource));
     } else if is_set && to_server && stanza.has_child("session", ns::SESSION) {
@@ -69,7 +69,7 @@ fn answer(stream: &mut C2s, reply: Stanza) {
 fn answered(stream: &mut C2s, token: Token) -> Option<Stanza> {
     let State::Binding { request, .. } = &mut stream.state else { return None };
     match request.take_if(|request| matches!(request, Request::Bind(asked, _) if *asked == token)) {
-        Some(Request::Bind(_, stanza)) => Some(stanza),
+        Some(Request::Bind(_, stanza)) => Some(*stanza),
         _ => None,
     }
 }

@@ -53,7 +53,8 @@ pub(super) enum State {
 
 /// What an authenticated client asked for, unanswered as yet.
 pub(super) enum Request {
-    Bind(Token, Stanza),
+    /// Boxed: every stream's state would have room for it.
+    Bind(Token, Box<Stanza>),
     /// The session it wants back (XEP-0198 §5).
     Resume(Token, String),
 }
