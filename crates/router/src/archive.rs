@@ -174,21 +174,47 @@ pub(crate) fn mark(stanza: &Stanza) -> Option<Mark> {
     if stanza.stanza_type().is_error() {
         return None;
     }
-    let (from, to) = (stanza.from()?.to_bare(), stanza.to()?.to_bare());
+    let (author, to) = (author(stanza)?, stanza.to()?);
     let origin = stanza.find_child("origin-id", ns::STANZA_ID).and_then(|child| stanza.child_element(child));
     let origin = origin.as_ref().and_then(|origin| origin.attribute("id")).filter(|id| !id.is_empty());
+    let made = |id: &str| hashed(author, to.bare_str(), id);
     match (origin, stanza.id()) {
-        (Some(id), _) => Some(Mark { reference: reference(&from, &to, id), repeatable: Repeatable::Recognised }),
-        (None, Some(id)) => Some(Mark { reference: reference(&from, &to, id), repeatable: Repeatable::No }),
+        (Some(origin), id) => {
+            let named = id.map(|id| &**id).filter(|id| *id != origin).map(made);
+            Some(Mark { reference: made(origin), repeatable: Repeatable::Recognised, named })
+        }
+        (None, Some(id)) => Some(Mark { reference: made(id), repeatable: Repeatable::No, named: None }),
         (None, None) => None,
     }
+}
+
+/// What the message is known by that this one retracts: found only when they have one author (XEP-0424 §5). Current clients
+/// name the `id` (§5.1), older ones the origin-id; a message that has both is known by either.
+pub(crate) fn retracted(retraction: &Stanza, target: &str) -> Option<Reference> {
+    Some(hashed(author(retraction)?, retraction.to()?.bare_str(), target))
+}
+
+/// Whose a message is: the account's, but for what an occupant of a room says in private (XEP-0045 §7.5), where one bare
+/// address is that of many. Such a message says so itself; one that does not is taken for the room's own.
+fn author(stanza: &Stanza) -> Option<&str> {
+    let from = stanza.from()?;
+    Some(if is_of_occupant(stanza) { from.as_str() } else { from.bare_str() })
+}
+
+/// Whether a message is between an occupant of a room and somebody else.
+pub(crate) fn is_of_occupant(stanza: &Stanza) -> bool {
+    stanza.has_child("x", ns::MUC_USER)
 }
 
 /// The hash over who sent it to whom, and the id it was given. Whoever could make two of them equal could hide messages of
 /// its own, and of nobody else.
 pub(crate) fn reference(from: &BareJid, to: &BareJid, id: &str) -> Reference {
+    hashed(from.as_str(), to.as_str(), id)
+}
+
+fn hashed(author: &str, to: &str, id: &str) -> Reference {
     let mut hash = Sha256::new();
-    for part in [from.as_str(), to.as_str()] {
+    for part in [author, to] {
         hash.update(part.as_bytes());
         // No address has one.
         hash.update([0]);
@@ -229,6 +255,50 @@ mod tests {
         ] {
             assert_eq!(covers(&jid(entry), &jid(address)), expected, "{entry} and {address}");
         }
+    }
+
+    fn message(from: &str, to: &str, id: &str, children: Vec<Element>) -> Stanza {
+        use stonechat_stanza::{MessageType, StanzaType};
+        let mut stanza = Stanza::build(StanzaType::Message(MessageType::Chat), children);
+        let head = stanza.head_mut();
+        (head.from, head.to, head.id) = (Some(jid(from)), Some(jid(to)), Some(id.into()));
+        stanza
+    }
+
+    /// Whether `retraction` finds `message` by this id.
+    fn finds(retraction: &Stanza, message: &Stanza, target: &str) -> bool {
+        let mark = mark(message).unwrap();
+        let wanted = retracted(retraction, target);
+        wanted == Some(mark.reference) || (wanted.is_some() && wanted == mark.named)
+    }
+
+    #[test]
+    fn xep0424_5_1_a_message_is_found_by_its_id_and_by_its_origin_id() {
+        let origin = |id: &str| Element::new("origin-id", ns::STANZA_ID).with_attribute("id", id);
+        let (romeo, juliet) = ("romeo@montague.lit/orchard", "juliet@capulet.lit/balcony");
+        let retraction = message("romeo@montague.lit/phone", "juliet@capulet.lit", "r", Vec::new());
+        let plain = message(romeo, juliet, "a", Vec::new());
+        assert!(finds(&retraction, &plain, "a") && !finds(&retraction, &plain, "b"));
+        let both = message(romeo, juliet, "a", vec![origin("b")]);
+        assert!(finds(&retraction, &both, "a") && finds(&retraction, &both, "b"));
+        assert_eq!(mark(&message(romeo, juliet, "a", vec![origin("a")])).unwrap().named, None);
+    }
+
+    #[test]
+    fn xep0424_5_only_the_author_of_a_message_retracts_it() {
+        let said = message("romeo@montague.lit/orchard", "juliet@capulet.lit", "a", Vec::new());
+        let by = |from: &str, to: &str| finds(&message(from, to, "r", Vec::new()), &said, "a");
+        assert!(by("romeo@montague.lit/phone", "juliet@capulet.lit/balcony"));
+        assert!(!by("tybalt@capulet.lit/street", "juliet@capulet.lit"));
+        assert!(!by("juliet@capulet.lit/balcony", "romeo@montague.lit"));
+        assert!(!by("romeo@montague.lit/phone", "nurse@capulet.lit"));
+        // Occupants of a room have one bare address.
+        let private = || vec![Element::new("x", ns::MUC_USER)];
+        let said = message("orchard@rooms.lit/romeo", "juliet@capulet.lit", "a", private());
+        let by = |from: &str, children| finds(&message(from, "juliet@capulet.lit", "r", children), &said, "a");
+        assert!(by("orchard@rooms.lit/romeo", private()));
+        assert!(!by("orchard@rooms.lit/tybalt", private()));
+        assert!(!by("orchard@rooms.lit/tybalt", Vec::new()));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! if they were sent again, of which nothing but that is known any more.
 
 use crate::account::Loaded;
-use crate::archive::reference;
+use crate::archive::{is_of_occupant, reference};
 use stonechat_im::classify::{Classification, message_type};
 use stonechat_jid::BareJid;
 use stonechat_stanza::{MessageType, Stanza};
@@ -33,6 +33,7 @@ impl Loaded {
             return;
         }
         let (Some(from), Some(to), Some(id)) = (message.from(), message.to(), message.id()) else { return };
+        let mark = mark.filter(|_| !is_of_occupant(message));
         let reference = match (mark, stonechat_im::reference::origin_id(message)) {
             (Some(mark), None) => mark.reference,
             (Some(mark), Some(origin)) if *origin == **id => mark.reference,

@@ -395,8 +395,7 @@ impl Router {
     /// XEP-0424 §5: what its sender retracts leaves a tombstone in the archive, under the same id.
     fn bury(&self, cell: &Cell, id: AccountId, retraction: &Stanza, with: &Jid, target: &str) {
         let (Some(from), Some(to)) = (retraction.from(), retraction.to()) else { return };
-        // Only its own sender may retract a message: the hash is over who sent it.
-        let reference = crate::archive::reference(&from.to_bare(), &to.to_bare(), target);
+        let Some(reference) = crate::archive::retracted(retraction, target) else { return };
         let mut retracted =
             Element::new("retracted", ns::MESSAGE_RETRACT).with_attribute("stamp", crate::time::utc(self.millis()));
         if let Some(id) = retraction.id() {

@@ -3,6 +3,7 @@
 //! Only one thread writes, so what it remembers stays true until something it wrote is undone: then it forgets everything.
 
 use crate::errors::sql;
+use crate::fresh::{Fresh, ids};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -24,10 +25,17 @@ pub(crate) struct Held {
     pub(crate) bytes: u64,
 }
 
+/// What is known of an account that is there, as far as somebody asked.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    held: Option<Held>,
+    /// No id of its archive is higher.
+    last_archived: Option<i64>,
+}
+
 #[derive(Default)]
 struct Memory {
-    /// Accounts that are there, and their spools as far as somebody asked.
-    accounts: HashMap<i64, Option<Held>>,
+    accounts: HashMap<i64, Known>,
     /// Hours of talk that were asked for last, by account and partner.
     talks: HashMap<(i64, BareJid), (i64, i64)>,
     /// The number of the newest stanza of the archives.
@@ -40,6 +48,7 @@ struct Memory {
 pub(crate) struct Desk {
     connection: Connection,
     memory: RefCell<Memory>,
+    fresh: Fresh,
 }
 
 impl Deref for Desk {
@@ -52,16 +61,28 @@ impl Deref for Desk {
 
 impl Desk {
     pub(crate) fn new(connection: Connection) -> Desk {
-        Desk { connection, memory: RefCell::default() }
+        Desk { connection, memory: RefCell::default(), fresh: Fresh::default() }
     }
 
     pub(crate) fn close(self) -> std::result::Result<(), rusqlite::Error> {
         self.connection.close().map_err(|(_, source)| source)
     }
 
+    /// What is not in its place yet.
+    pub(crate) fn fresh(&self) -> &Fresh {
+        &self.fresh
+    }
+
+    /// Something that was written since the last savepoint is undone.
+    pub(crate) fn forget_some(&self) {
+        *self.memory.borrow_mut() = Memory::default();
+        self.fresh.undo();
+    }
+
     /// Something that was written is undone.
     pub(crate) fn forget(&self) {
         *self.memory.borrow_mut() = Memory::default();
+        self.fresh.forget();
     }
 
     /// An account is no more.
@@ -79,21 +100,44 @@ impl Desk {
             .and_then(|mut statement| statement.query_row([account.0], |row| row.get(0)).optional())
             .map_err(sql)?;
         found.ok_or(Error::NotFound)?;
-        self.remember(account, None);
+        self.remember(account, |_| {});
         Ok(())
     }
 
-    fn remember(&self, account: AccountId, held: Option<Held>) {
+    fn remember(&self, account: AccountId, what: impl FnOnce(&mut Known)) {
         let accounts = &mut self.memory.borrow_mut().accounts;
-        if accounts.len() >= ACCOUNTS {
+        if accounts.len() >= ACCOUNTS && !accounts.contains_key(&account.0) {
             accounts.clear();
         }
-        accounts.insert(account.0, held);
+        what(accounts.entry(account.0).or_default());
+    }
+
+    /// `Conflict` when the account's archive has a message of this id; else it is expected to have one.
+    pub(crate) fn expect_archived(&self, account: AccountId, id: i64) -> Result<()> {
+        let known = self.memory.borrow().accounts.get(&account.0).and_then(|known| known.last_archived);
+        // Ids grow, so that the file is asked only once for each account.
+        if known.is_none_or(|last| last >= id) {
+            let (fresh, taken) = ids(self, account, id)?;
+            let (last, archived): (Option<i64>, bool) = self
+                .prepare_cached(LAST_ARCHIVED)
+                .and_then(|mut statement| {
+                    statement.query_row(params![account.0, id], |row| Ok((row.get(0)?, row.get(1)?)))
+                })
+                .map_err(sql)?;
+            if taken || archived {
+                return Err(Error::Conflict);
+            }
+            let last = last.max(fresh).max(Some(id));
+            self.remember(account, |known| known.last_archived = last);
+        } else {
+            self.remember(account, |known| known.last_archived = Some(id));
+        }
+        Ok(())
     }
 
     /// What the account's spool holds.
     pub(crate) fn held(&self, account: AccountId) -> Result<Held> {
-        if let Some(Some(held)) = self.memory.borrow().accounts.get(&account.0) {
+        if let Some(Known { held: Some(held), .. }) = self.memory.borrow().accounts.get(&account.0) {
             return Ok(*held);
         }
         let held = self
@@ -107,20 +151,20 @@ impl Desk {
                 })
             })
             .map_err(sql)?;
-        self.remember(account, Some(held));
+        self.remember(account, |known| known.held = Some(held));
         Ok(held)
     }
 
     /// The account's spool holds this much now.
     pub(crate) fn set_held(&self, account: AccountId, held: Held) {
         if let Some(remembered) = self.memory.borrow_mut().accounts.get_mut(&account.0) {
-            *remembered = Some(held);
+            remembered.held = Some(held);
         }
     }
 
     /// This much has gone from the account's spool.
     pub(crate) fn gone(&self, account: AccountId, gone: Held) {
-        if let Some(Some(held)) = self.memory.borrow_mut().accounts.get_mut(&account.0) {
+        if let Some(Known { held: Some(held), .. }) = self.memory.borrow_mut().accounts.get_mut(&account.0) {
             held.messages = held.messages.saturating_sub(gone.messages);
             held.bytes = held.bytes.saturating_sub(gone.bytes);
         }
@@ -146,17 +190,19 @@ impl Desk {
         self.memory.borrow_mut().talks.clear();
     }
 
-    /// The number of the next stanza of the archives: at the end of their table. It may have been one that is gone.
+    /// The number of the next stanza of the archives, or of a count: at the end of their tables. It may have been one that is
+    /// gone.
     pub(crate) fn body(&self) -> Result<i64> {
         let last = self.memory.borrow().bodies;
         let last = match last {
             Some(last) => last,
             None => self
-                .prepare_cached("SELECT coalesce(max(number), 0) FROM bodies")
+                .prepare_cached(LAST_BODY)
                 .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
                 .map_err(sql)?,
         };
-        let next = last.saturating_add(1);
+        // Never one that is being struck off, or was: the numbers of counts alone leave nothing in the file.
+        let next = last.max(self.fresh.last()).saturating_add(1);
         self.memory.borrow_mut().bodies = Some(next);
         Ok(next)
     }
@@ -180,4 +226,8 @@ impl Desk {
     }
 }
 
+pub(crate) const LAST_BODY: &str = "SELECT max((SELECT coalesce(max(number), 0) FROM bodies), \
+    (SELECT coalesce(max(number), 0) FROM fresh))";
+pub(crate) const LAST_ARCHIVED: &str = "SELECT (SELECT max(id) FROM archive WHERE account = ?1), \
+    EXISTS (SELECT 1 FROM archive WHERE account = ?1 AND id = ?2)";
 pub(crate) const SPOOL_HELD: &str = "SELECT count(*), coalesce(sum(size), 0) FROM spool WHERE account = ?1";

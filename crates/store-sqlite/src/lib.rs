@@ -14,6 +14,7 @@ mod devices;
 mod documents;
 mod errors;
 mod folding;
+mod fresh;
 mod lists;
 mod lock;
 mod migrate;

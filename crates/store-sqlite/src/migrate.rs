@@ -12,8 +12,11 @@ use stonechat_store::{Error, Result};
 use tracing::info;
 
 /// The schema, step by step. A step that was released is never changed again.
-pub(crate) const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001.sql"), include_str!("../migrations/0002.sql")];
+pub(crate) const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001.sql"),
+    include_str!("../migrations/0002.sql"),
+    include_str!("../migrations/0003.sql"),
+];
 
 /// Brings the file to the newest schema of `migrations`; refuses one that is newer, or is no store of ours.
 pub(crate) fn migrate(connection: &mut Connection, path: &Path, migrations: &[&str]) -> Result<()> {

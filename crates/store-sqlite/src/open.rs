@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 #[cfg(doc)]
 use stonechat_store::Error;
-use stonechat_store::{Pending, Result, Store};
+use stonechat_store::{AccountId, Pending, Result, Store};
 
 /// What a commit survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,6 +175,21 @@ impl SqliteStore {
         if !self.writer.is_busy() {
             self.readers.push(job);
         } else if let Err(refused) = self.writer.pass_read(job) {
+            return Box::pin(std::future::ready(Err(refused)));
+        }
+        answer
+    }
+
+    /// The same, of what goes to its place only later: archives and counts.
+    pub(crate) fn read_settled<T: Send + 'static>(
+        &self,
+        account: AccountId,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Pending<T> {
+        let (job, answer) = read(work);
+        if !self.writer.is_busy() && !self.writer.unsettled().has(account) {
+            self.readers.push(job);
+        } else if let Err(refused) = self.writer.pass_settled_read(account, job) {
             return Box::pin(std::future::ready(Err(refused)));
         }
         answer

@@ -6,6 +6,7 @@
 use crate::accounts::{alive, signed, unsigned};
 use crate::desk::{Desk, Held};
 use crate::errors::sql;
+use crate::fresh;
 use crate::open::SqliteStore;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -111,17 +112,6 @@ pub(crate) fn append(
     }
     desk.set_held(account, held);
     Ok(first.map(OfflineStored::Stored))
-}
-
-/// Notes the count of a session's stream.
-pub(crate) fn count(desk: &Desk, account: AccountId, session: SmId, count: u32, at: u64) -> Result<()> {
-    desk.prepare_cached(
-        "INSERT INTO counted (account, session, count, at) VALUES (?1, ?2, ?3, ?4) \
-         ON CONFLICT (account, session) DO UPDATE SET count = excluded.count, at = excluded.at",
-    )
-    .and_then(|mut statement| statement.execute(params![account.0, session.0, count, signed(at)]))
-    .map(|_| ())
-    .map_err(sql)
 }
 
 /// Queues a message for another domain.
@@ -276,6 +266,12 @@ fn forget_sessions(desk: &Desk, account: AccountId) -> Result<()> {
         .map_err(sql)
 }
 
+/// Forgets a count. One that was struck off in no step yet comes back after a kill, and is forgotten when it is old.
+fn forget_count(desk: &Desk, account: AccountId, id: SmId) -> Result<()> {
+    fresh::settle(desk, account)?;
+    execute(desk, FORGET_COUNT, params![account.0, id.0])
+}
+
 impl Sessions for SqliteStore {
     fn save_sessions(&self, account: AccountId, sessions: Vec<SavedSession>) -> Pending<()> {
         self.write(move |desk| {
@@ -311,7 +307,7 @@ impl Sessions for SqliteStore {
     }
 
     fn committed_count(&self, account: AccountId, id: SmId) -> Pending<Option<u32>> {
-        self.read(move |connection| {
+        self.read_settled(account, move |connection| {
             connection
                 .prepare_cached(COUNTED)
                 .and_then(|mut statement| statement.query_row(params![account.0, id.0], |row| row.get(0)).optional())
@@ -334,7 +330,7 @@ impl Sessions for SqliteStore {
     fn forget_spool(&self, account: AccountId, id: SmId) -> Pending<()> {
         self.write(move |desk| {
             remove(desk, account, FORGET, params![account.0, id.0])?;
-            execute(desk, FORGET_COUNT, params![account.0, id.0])
+            forget_count(desk, account, id)
         })
     }
 
@@ -384,7 +380,7 @@ impl Sessions for SqliteStore {
     fn inherit_spool(&self, account: AccountId, from: SmId, to: SmId) -> Pending<()> {
         self.write(move |desk| {
             execute(desk, INHERIT, params![account.0, from.0, to.0, INHERITED])?;
-            execute(desk, FORGET_COUNT, params![account.0, from.0])
+            forget_count(desk, account, from)
         })
     }
 
@@ -394,7 +390,7 @@ impl Sessions for SqliteStore {
                 remove(desk, account, DROP_SERVED, params![account.0, id.0])?;
             }
             execute(desk, RELEASE, params![account.0, id.0])?;
-            execute(desk, FORGET_COUNT, params![account.0, id.0])
+            forget_count(desk, account, id)
         })
     }
 }

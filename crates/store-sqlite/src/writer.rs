@@ -13,6 +13,7 @@
 use crate::desk::Desk;
 use crate::errors::{Refusal, sql};
 use crate::folding::Folding;
+use crate::fresh::{self, Unsettled};
 use crate::lock::Lock;
 use crate::queue::Queue;
 use crate::reader::{Read, Readers};
@@ -22,7 +23,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use stonechat_store::{Error, Pending, Result};
+use stonechat_store::{AccountId, Error, Pending, Result};
 use tokio::sync::{oneshot, watch};
 use tracing::{debug, error, info, warn};
 
@@ -36,6 +37,8 @@ pub(crate) enum Message {
     Write(Box<dyn Write>),
     /// A read that has to see the writes before it: passed on to the readers when those are committed.
     Read(Box<dyn Read>),
+    /// The same, when everything of the account is in its place too.
+    SettledRead(AccountId, Box<dyn Read>),
 }
 
 /// One write, before and after its run.
@@ -172,6 +175,7 @@ pub(crate) struct Counts {
 pub(crate) struct Writer {
     queue: Arc<Queue<Message>>,
     counts: Arc<Counts>,
+    unsettled: Unsettled,
     ended: watch::Receiver<bool>,
 }
 
@@ -187,7 +191,11 @@ impl Writer {
         let counts = Arc::new(Counts::default());
         let (end, ended) = watch::channel(false);
         let desk = Desk::new(connection);
-        let thread = Thread { desk, folding, counts: Arc::clone(&counts), readers, failures: 0, broken: None };
+        // What a kill left to be done.
+        fresh::recall(&desk)?;
+        let unsettled = desk.fresh().unsettled();
+        let thread =
+            Thread { desk, folding, counts: Arc::clone(&counts), readers, failures: 0, broken: None, settle_in: 0 };
         let messages = Arc::clone(&queue);
         std::thread::Builder::new()
             .name("store-writer".into())
@@ -197,7 +205,7 @@ impl Writer {
                 let _ = end.send(true);
             })
             .map_err(crate::errors::io)?;
-        Ok(Writer { queue, counts, ended })
+        Ok(Writer { queue, counts, unsettled, ended })
     }
 
     pub(crate) fn counts(&self) -> &Counts {
@@ -249,6 +257,16 @@ impl Writer {
         self.queue.push(Message::Read(read))
     }
 
+    /// The same, for a read of what goes to its place only later.
+    pub(crate) fn pass_settled_read(&self, account: AccountId, read: Box<dyn Read>) -> Result<()> {
+        self.queue.push(Message::SettledRead(account, read))
+    }
+
+    /// Accounts of which something is not in its place.
+    pub(crate) fn unsettled(&self) -> &Unsettled {
+        &self.unsettled
+    }
+
     /// Takes no more; resolves when what was queued is written and the file is closed.
     pub(crate) fn close(&self) -> Pending<()> {
         self.queue.close();
@@ -269,13 +287,14 @@ impl Drop for Writer {
 
 fn within_savepoint<T>(desk: &Desk, work: impl FnOnce(&Desk) -> Result<T>) -> Result<T> {
     execute(desk, "SAVEPOINT one")?;
+    desk.fresh().begin();
     let result = work(desk);
     // SQLite takes back the whole transaction, savepoints and all, when the disk is full: `Thread::group` sees to that.
     if desk.is_autocommit() {
         return result;
     }
     if result.is_err() {
-        desk.forget();
+        desk.forget_some();
         execute(desk, "ROLLBACK TO one")?;
     }
     execute(desk, "RELEASE one")?;
@@ -299,6 +318,8 @@ struct Thread {
     failures: u64,
     /// Why nothing is written any more.
     broken: Option<Refusal>,
+    /// Groups until what is fresh may go to its place, after it failed to.
+    settle_in: u32,
 }
 
 impl Thread {
@@ -335,16 +356,85 @@ impl Thread {
         self.counts.writes.fetch_add(writes as u64, Ordering::Relaxed);
         // Before the answers: a caller that has its answer reads without a detour.
         self.counts.unsettled.fetch_sub(writes, Ordering::AcqRel);
+        let mut settled_reads = Vec::new();
         for message in group {
             match message {
                 Message::Write(write) => write.settle(refusal.as_ref()),
                 Message::Read(read) => self.readers.push(read),
+                Message::SettledRead(account, read) => settled_reads.push((account, read)),
             }
         }
+        if !settled_reads.is_empty() {
+            self.read_settled(settled_reads);
+        }
+        self.settle_due();
         // Behind the answers: nobody waits for it.
         if let Some(refusal) = self.folding.committed(&self.desk) {
             self.broken.get_or_insert(refusal);
         }
+    }
+
+    /// Lets reads go to the readers when everything of their accounts is in its place.
+    fn read_settled(&mut self, reads: Vec<(AccountId, Box<dyn Read>)>) {
+        let fresh = |desk: &Desk, account| fresh::is_fresh(desk, account).unwrap_or(true);
+        let mut accounts: Vec<AccountId> = reads.iter().map(|(account, _)| *account).collect();
+        accounts.sort_unstable();
+        accounts.dedup();
+        accounts.retain(|account| fresh(&self.desk, *account));
+        if !accounts.is_empty() {
+            // A failure is no write's: none is in this transaction.
+            let _ =
+                self.alone(|desk| accounts.iter().try_for_each(|account| fresh::settle(desk, *account).map(|_| ())));
+        }
+        for (account, read) in reads {
+            if fresh(&self.desk, account) { self.read_undone(account, read) } else { self.readers.push(read) }
+        }
+    }
+
+    /// There is no room, or nothing is written any more, but reads go on (R3): what is fresh is put to its place, read, and
+    /// taken back.
+    fn read_undone(&self, account: AccountId, read: Box<dyn Read>) {
+        let most: rusqlite::Result<i64> = self.desk.pragma_query_value(None, "max_page_count", |row| row.get(0));
+        let put = execute(&self.desk, "BEGIN").and_then(|()| {
+            self.desk.pragma_update(None, "max_page_count", i64::from(u32::MAX - 1)).map_err(sql)?;
+            fresh::settle(&self.desk, account)
+        });
+        match put {
+            Ok(_) => read.run(&self.desk),
+            Err(error) => read.refuse(error),
+        }
+        self.roll_back();
+        if let Ok(most) = most {
+            let _ = self.desk.pragma_update(None, "max_page_count", most);
+        }
+    }
+
+    /// A step of what is fresh to its place. By itself, so that its failure is nobody else's.
+    fn settle_due(&mut self) {
+        /// Groups after a failure: enough that whatever makes room is not held up.
+        const REST: u32 = 64;
+        if self.settle_in > 0 {
+            self.settle_in = self.settle_in.saturating_sub(1);
+        } else if self.broken.is_none()
+            && fresh::is_due(&self.desk)
+            && let Err(source) = self.alone(fresh::settle_some)
+        {
+            debug!(event = "store.settle_later", %source, "what is fresh did not go to its place");
+            self.settle_in = REST;
+        }
+    }
+
+    /// A transaction of the thread's own.
+    fn alone(&mut self, work: impl FnOnce(&Desk) -> Result<()>) -> Result<()> {
+        if let Some(broken) = &self.broken {
+            return Err(broken.error());
+        }
+        execute(&self.desk, "BEGIN IMMEDIATE")?;
+        if let Err(error) = work(&self.desk) {
+            self.roll_back();
+            return Err(error);
+        }
+        self.commit().map_err(|refusal| refusal.error())
     }
 
     /// Logs the first of a row of failures and the end of the row: a full disk is not helped by a line for each.
@@ -400,9 +490,14 @@ impl Thread {
                 break;
             }
         }
+        self.commit()
+    }
+
+    fn commit(&mut self) -> std::result::Result<(), Refusal> {
         match execute_raw(&self.desk, "COMMIT") {
             Ok(()) => {
                 self.counts.commits.fetch_add(1, Ordering::Relaxed);
+                self.desk.fresh().committed();
                 Ok(())
             }
             Err(failed) => {
@@ -445,8 +540,15 @@ mod tests {
         let refusal = Refusal::new(&failure);
         assert!(refusal.is_final());
         let desk = Desk::new(connection);
-        let mut thread =
-            Thread { desk, folding, counts: Arc::new(Counts::default()), readers, failures: 0, broken: Some(refusal) };
+        let mut thread = Thread {
+            desk,
+            folding,
+            counts: Arc::new(Counts::default()),
+            readers,
+            failures: 0,
+            broken: Some(refusal),
+            settle_in: 0,
+        };
         let (caller, answer) = oneshot::channel();
         let work = |desk: &Desk| desk.execute("INSERT INTO t VALUES (1)", []).map_err(sql);
         thread.counts.unsettled.fetch_add(1, Ordering::AcqRel);

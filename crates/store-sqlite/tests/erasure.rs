@@ -100,7 +100,7 @@ fn half(number: u64) -> Half {
     let id = ArchiveId::next(None, 1_700_000_000_000 + number * 1_000_000, 1);
     // Among them a word that no other message has.
     let stanza = format!("<body>{MARK} the {number}th, {MARK}{number}</body>").into_bytes();
-    let mark = Mark { reference: Reference(5), repeatable: Repeatable::Recognised };
+    let mark = Mark { reference: Reference(5), repeatable: Repeatable::Recognised, named: None };
     let holder =
         Holder::Session { id: SmId([1; 16]), place: stonechat_store::Place::Sent(number), others: Others::None };
     Half {

@@ -12,7 +12,7 @@ use stonechat_jid::BareJid;
 use stonechat_sasl::Credentials;
 use stonechat_store::{
     AccountId, Accounts, ArchiveFilter, ArchiveId, ArchivePosition, ArchiveRow, Archives, Error, Half, Holder,
-    NewAccount, Offline, OfflineStored, Result, Secrets, Share, SpoolRow, Store,
+    NewAccount, Offline, OfflineStored, Reference, Result, Secrets, Share, SpoolRow, Store,
 };
 use stonechat_store_sqlite::{Durability, Options, SqliteStore};
 
@@ -98,7 +98,7 @@ async fn a_newer_schema_is_refused_in_one_line() {
     Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
     let before = std::fs::read(&path).unwrap();
     let Err(error) = SqliteStore::open(&path, Options::default()) else { panic!("it is newer") };
-    assert!(matches!(error, Error::NewerSchema { found: 99, known: 2 }));
+    assert!(matches!(error, Error::NewerSchema { found: 99, known: 3 }));
     assert!(!error.to_string().contains('\n'));
     assert!(std::fs::read(&path).unwrap() == before, "it was not touched");
 }
@@ -254,6 +254,41 @@ async fn messages_of_the_first_schema_are_kept_in_order() {
     };
     assert!(!holds("a.sqlite"));
     assert!(holds("a.sqlite.schema-1"));
+}
+
+#[tokio::test]
+async fn messages_of_the_second_schema_can_be_retracted() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.sqlite");
+    first_schema(&path, &[]);
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch(include_str!("../migrations/0002.sql")).unwrap();
+    connection.pragma_update(None, "user_version", 2).unwrap();
+    connection
+        .execute_batch(
+            "INSERT INTO talks VALUES (1, 1, 'romeo@example.net', 0);
+             INSERT INTO archive (account, id, talk, reference, repeatable, body) VALUES (1, 10, 1, 77, 1, 5), (1, 11, 1, NULL, 0, 6);
+             INSERT INTO bodies VALUES (5, 'orchard', CAST('first' AS BLOB)), (6, NULL, CAST('second' AS BLOB));",
+        )
+        .unwrap();
+    drop(connection);
+    let store = open(&path);
+    let id = AccountId(1);
+    let romeo = || BareJid::parse("romeo@example.net").unwrap();
+    let stanzas = async || {
+        let page =
+            store.archive_page(id, ArchiveFilter::default(), ArchivePosition::First, 10, |_| None).await.unwrap();
+        page.messages.into_iter().map(|message| String::from_utf8(message.stanza).unwrap()).collect::<Vec<_>>()
+    };
+    // What is new is numbered behind what was there.
+    let archive = ArchiveRow { id: ArchiveId(12), with: romeo().into(), stanza: b"third".to_vec(), mark: None };
+    store.record(id, Half { archive: Some(archive), ..Half::default() }, (0, 0)).await.unwrap();
+    assert_eq!(stanzas().await, ["first", "second", "third"]);
+    assert_eq!(store.recent_marks(id, 10).await.unwrap(), [Reference(77)]);
+    let replaced = store.replace_archived(id, romeo(), Reference(77), b"gone".to_vec()).await.unwrap();
+    assert_eq!(replaced, Some(ArchiveId(10)));
+    assert_eq!(stanzas().await, ["gone", "second", "third"]);
+    store.close().await.unwrap();
 }
 
 #[tokio::test]

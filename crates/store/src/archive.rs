@@ -69,6 +69,9 @@ pub struct Mark {
     pub reference: Reference,
     /// Whether it recognises a repetition.
     pub repeatable: Repeatable,
+    /// Made of the `id` attribute when the reference is made of an origin-id and the two are not the same: a retraction may
+    /// name either (XEP-0424 §5.1). Kept with a message in the archive only.
+    pub named: Option<Reference>,
 }
 
 /// A message for the archive.
@@ -188,7 +191,7 @@ pub trait Archives {
     /// Marks that are recognised when sent again, newest first, `limit` at most: those among the newest `limit` messages of
     /// the archive, and the newest of those that have no message there.
     fn recent_marks(&self, account: AccountId, limit: usize) -> Pending<Vec<Reference>>;
-    /// Replaces the stanza of the newest archived message of this reference in the conversation with `with` (XEP-0424); its
+    /// Replaces the stanza of the newest archived message that this refers to in the conversation with `with` (XEP-0424); its
     /// id stays, its words are forgotten, and copies of it in the spool are replaced too. `None` when there is none.
     fn replace_archived(
         &self,

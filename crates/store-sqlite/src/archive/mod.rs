@@ -1,9 +1,9 @@
 //! Archives: what is written on the path of a message, and the marks by which messages are known.
 //!
-//! What a write costs is the pages it touches. A row of the archive touches one of its account's (the key, which has all that
-//! is looked for) and the end of a table that all accounts share (the stanza). With whom it was is found by *hours of talk*: one
+//! What a write costs is the pages it touches. A message touches the ends of two tables that all accounts share: that of the
+//! stanzas, and that of the keys that go to their places later ([`crate::fresh`]). With whom it was is found by *hours of talk*: one
 //! row for each 70 minutes in which the account exchanged messages with the partner, so that a page of a conversation reads the
-//! account's key in those hours only, and no second key is written with each message.
+//! account's keys in those hours only, and no second key is written with each message.
 
 mod page;
 #[cfg(test)]
@@ -16,6 +16,7 @@ pub(crate) use removal::unfinished;
 use crate::accounts::{alive, signed, unsigned};
 use crate::desk::Desk;
 use crate::errors::sql;
+use crate::fresh::{self, Count, Key};
 use crate::open::SqliteStore;
 use crate::spool;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -29,21 +30,18 @@ use stonechat_store::{
 /// Bits of an id below the number of its hours: 2²² milliseconds are 70 minutes.
 const HOURS_BITS: u32 = 43;
 
-/// Messages of the account among which a reference is looked for.
-const REFERENCES: i64 = 50_000;
-
 const TALK: &str = "SELECT number FROM talks WHERE account = ?1 AND partner = ?2 AND hours = ?3";
 const BOUNDS: &str = "SELECT (SELECT min(id) FROM archive WHERE account = ?1), \
     (SELECT max(id) FROM archive WHERE account = ?1)";
 const ARCHIVED_MARKS: &str = "SELECT id, reference FROM \
     (SELECT id, reference, repeatable FROM archive WHERE account = ?1 ORDER BY id DESC LIMIT ?2) WHERE repeatable != 0";
 const OTHER_MARKS: &str = "SELECT at, reference FROM marks WHERE account = ?1 ORDER BY at DESC LIMIT ?2";
-/// The inner query has a limit, so the outer one is not drawn into it: no more than that is looked at.
-const BY_REFERENCE: &str = "SELECT id, body FROM \
-    (SELECT a.id, a.body, a.reference, a.talk, t.number FROM talks t \
-     CROSS JOIN archive a ON a.account = t.account AND a.id BETWEEN t.hours << 43 AND (t.hours << 43) | 8796093022207 \
-     WHERE t.account = ?1 AND t.partner = ?2 ORDER BY t.hours DESC, a.id DESC LIMIT ?4) \
-    WHERE reference = ?3 AND talk = number LIMIT 1";
+/// By the key of names. A reference is made of who sent a message to whom, so that those of one are with one partner; but should
+/// somebody make many that are not, no more than these are looked at.
+const BY_REFERENCE: &str = "SELECT a.id, a.body FROM \
+    (SELECT id FROM names WHERE account = ?1 AND reference = ?3 ORDER BY id DESC LIMIT 16) n \
+    CROSS JOIN archive a ON a.account = ?1 AND a.id = n.id \
+    CROSS JOIN talks t ON t.number = a.talk AND t.partner = ?2 ORDER BY n.id DESC LIMIT 1";
 const COPIES: &str = "UPDATE spool SET stanza = ?3, size = ?4 WHERE account = ?1 AND archive = ?2 RETURNING 1";
 
 /// The hours of talk with a partner; written once for many messages.
@@ -68,19 +66,21 @@ fn talk(desk: &Desk, account: AccountId, partner: &BareJid, hours: i64) -> Resul
     Ok(number)
 }
 
-fn archive(desk: &Desk, account: AccountId, row: &ArchiveRow) -> Result<()> {
+/// Appends a message, and the key by which it is found later.
+fn archive(desk: &Desk, account: AccountId, row: &ArchiveRow, count: Option<Count>) -> Result<()> {
     let id = row.id.0.cast_signed();
+    // First, because an id that is taken is refused before anything is changed.
+    desk.expect_archived(account, id)?;
     let talk = talk(desk, account, &row.with.to_bare(), id >> HOURS_BITS)?;
     let body = desk.body()?;
-    let repeatable = row.mark.is_some_and(|mark| mark.repeatable == Repeatable::Recognised);
-    // First, because an id that is taken is refused here: hours without a message do no harm.
-    desk.prepare_cached(
-        "INSERT INTO archive (account, id, talk, reference, repeatable, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )
-    .and_then(|mut statement| {
-        statement.execute(params![account.0, id, talk, row.mark.map(|mark| mark.reference.0), repeatable, body])
-    })
-    .map_err(sql)?;
+    let key = Key {
+        id,
+        talk,
+        reference: row.mark.map(|mark| mark.reference.0),
+        named: row.mark.and_then(|mark| mark.named).map(|named| named.0),
+        repeatable: row.mark.is_some_and(|mark| mark.repeatable == Repeatable::Recognised),
+    };
+    fresh::append(desk, account, body, Some(key), count)?;
     desk.prepare_cached("INSERT INTO bodies (number, resource, stanza) VALUES (?1, ?2, ?3)")
         .and_then(|mut statement| statement.execute(params![body, row.with.resource(), row.stanza]))
         .map(|_| ())
@@ -100,14 +100,14 @@ fn mark(desk: &Desk, account: AccountId, mark: Mark, at: u64) -> Result<()> {
 /// An error that undoes nothing comes before the first change.
 fn record(desk: &Desk, account: AccountId, half: &Half, limits: (u64, u64)) -> Result<Recorded> {
     desk.knows(account)?;
-    if let Some(row) = &half.archive {
-        archive(desk, account, row)?;
+    let count = half.counted.map(|(session, count)| Count { session: session.0, count, at: signed(half.at) });
+    match (&half.archive, count) {
+        (Some(row), count) => archive(desk, account, row, count)?,
+        (None, Some(count)) => fresh::append(desk, account, desk.body()?, None, Some(count))?,
+        (None, None) => {}
     }
     if let Some(unarchived) = half.mark {
         mark(desk, account, unarchived, half.at)?;
-    }
-    if let Some((session, count)) = half.counted {
-        spool::count(desk, account, session, count, half.at)?;
     }
     let spool = spool::append(desk, account, &half.spool, limits)?;
     let outgoing = half.outgoing.as_ref().map(|row| spool::send(desk, account, row)).transpose()?;
@@ -148,13 +148,12 @@ fn replace(
     stanza: &[u8],
 ) -> Result<Option<ArchiveId>> {
     desk.knows(account)?;
+    fresh::settle(desk, account)?;
     let found: Option<(i64, i64)> = desk
         .prepare_cached(BY_REFERENCE)
         .and_then(|mut statement| {
             statement
-                .query_row(params![account.0, with.as_str(), reference.0, REFERENCES], |row| {
-                    Ok((row.get(0)?, row.get(1)?))
-                })
+                .query_row(params![account.0, with.as_str(), reference.0], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()
         })
         .map_err(sql)?;
@@ -205,7 +204,7 @@ impl Archives for SqliteStore {
     }
 
     fn archive_bounds(&self, account: AccountId) -> Pending<Option<(ArchiveId, ArchiveId)>> {
-        self.read(move |connection| {
+        self.read_settled(account, move |connection| {
             if !alive(connection, account)? {
                 return Ok(None);
             }
@@ -214,11 +213,9 @@ impl Archives for SqliteStore {
     }
 
     fn recent_marks(&self, account: AccountId, limit: usize) -> Pending<Vec<Reference>> {
-        self.read(
-            move |connection| {
-                if alive(connection, account)? { recent_marks(connection, account, limit) } else { Ok(Vec::new()) }
-            },
-        )
+        self.read_settled(account, move |connection| {
+            if alive(connection, account)? { recent_marks(connection, account, limit) } else { Ok(Vec::new()) }
+        })
     }
 
     fn replace_archived(
@@ -236,6 +233,10 @@ impl Archives for SqliteStore {
     }
 
     fn expire_marks(&self, before: u64, limit: usize) -> Pending<u64> {
-        self.write(move |desk| removal::expire_marks(desk, before, limit))
+        self.write(move |desk| {
+            // A step of what is fresh: the rest of it is not old.
+            fresh::settle_some(desk)?;
+            removal::expire_marks(desk, before, limit)
+        })
     }
 }

@@ -2,10 +2,11 @@
 
 use super::page::{Direction, ONE, Partner, Searched, count_statement, page_statement};
 use super::{ARCHIVED_MARKS, BOUNDS, BY_REFERENCE, COPIES, OTHER_MARKS, TALK, removal, search};
-use crate::desk::SPOOL_HELD;
+use crate::desk::{LAST_ARCHIVED, LAST_BODY, SPOOL_HELD};
+use crate::fresh;
 use crate::migrate::{MIGRATIONS, migrate};
 use crate::spool;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension, StatementStatus};
 
 /// The steps of a plan.
 fn plan(connection: &Connection, statement: &str) -> Vec<String> {
@@ -40,6 +41,9 @@ fn statements() -> Vec<(String, String)> {
         ("next to erase", removal::NEXT),
         ("marks of an account", removal::MARKS),
         ("old marks", removal::OLD_MARKS),
+        ("last archived", LAST_ARCHIVED),
+        ("last body", LAST_BODY),
+        ("struck off", fresh::STRIKE),
         ("held", SPOOL_HELD),
         ("anybody's", spool::OF_ANYBODY),
         ("count of anybody's", spool::COUNT_OF_ANYBODY),
@@ -84,6 +88,8 @@ fn goes_by_a_key(step: &str) -> bool {
         "SEARCH ",
         "CO-ROUTINE ",
         "SCAN (subquery",
+        // The names that a limit left.
+        "SCAN n",
         "SCAN CONSTANT ROW",
         "SCALAR ",
         "CORRELATED ",
@@ -115,7 +121,8 @@ fn every_statement_goes_by_a_key() {
     connection
         .execute_batch(
             "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2000)
-             INSERT INTO archive SELECT CASE WHEN n < 20 THEN n ELSE 20 END, n << 40, n / 100, n, 1, n FROM n;
+             INSERT INTO archive (account, id, talk, reference, repeatable, body) SELECT CASE WHEN n < 20 THEN n ELSE 20 END, n << 40, n / 100, n, 1, n FROM n;
+             INSERT INTO names SELECT account, reference, id FROM archive;
              INSERT INTO bodies SELECT body, 'r', x'00' FROM archive;
              INSERT INTO talks SELECT DISTINCT talk, account, 'a' || talk, id >> 43 FROM archive GROUP BY talk;
              INSERT INTO spool SELECT body, account, NULL, body, 0, 0, NULL, 1, x'00' FROM archive;
@@ -131,4 +138,36 @@ fn every_statement_goes_by_a_key() {
 /// The one order that no key has.
 fn sorts(name: &str) -> &'static str {
     if name == "holders" { "USE TEMP B-TREE FOR ORDER BY" } else { "" }
+}
+
+/// XEP-0424: whoever may send messages may send retractions, and they are looked up where all writes wait.
+#[test]
+fn abuse_a_retraction_of_what_is_not_there_costs_the_same_however_large_the_archive_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.sqlite");
+    let mut connection = Connection::open(&path).unwrap();
+    migrate(&mut connection, &path, MIGRATIONS).unwrap();
+    // 20000 messages with one partner, of which the first half bear one name; and 20000 with others under another name.
+    connection
+        .execute_batch(
+            "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 40000)
+             INSERT INTO archive (account, id, talk, reference, repeatable, body)
+                SELECT 1, n << 30, CASE WHEN n <= 20000 THEN 1 ELSE 2 END,
+                    CASE WHEN n <= 10000 THEN 5 WHEN n <= 20000 THEN n ELSE 6 END, 0, n FROM n;
+             INSERT INTO talks VALUES (1, 1, 'romeo@example.net', 0), (2, 1, 'paris@example.net', 0);
+             INSERT INTO names SELECT account, reference, id FROM archive;",
+        )
+        .unwrap();
+    let mut statement = connection.prepare(BY_REFERENCE).unwrap();
+    let mut steps = |reference: i64| {
+        statement.reset_status(StatementStatus::VmStep);
+        let found =
+            statement.query_row((1, "romeo@example.net", reference), |row| row.get::<_, i64>(1)).optional().unwrap();
+        (found, statement.get_status(StatementStatus::VmStep))
+    };
+    for (reference, expected) in [(-1, None), (15_000, Some(15_000)), (5, Some(10_000)), (6, None)] {
+        let (found, steps) = steps(reference);
+        assert_eq!(found, expected, "{reference}");
+        assert!(steps < 1_000, "{steps} steps for {reference}");
+    }
 }

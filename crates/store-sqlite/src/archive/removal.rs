@@ -4,6 +4,7 @@ use super::search;
 use crate::accounts::signed;
 use crate::desk::Desk;
 use crate::errors::sql;
+use crate::fresh;
 use crate::open::SqliteStore;
 use crate::writer::Step;
 use rusqlite::{Connection, Row, params};
@@ -26,7 +27,8 @@ pub(super) const EXPIRED: [&str; 2] = [
 pub(super) const SILENT: &str = "DELETE FROM talks WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM archive a \
     WHERE a.account = talks.account AND a.id BETWEEN talks.hours << 43 AND (talks.hours << 43) | 8796093022207 \
     AND a.talk = talks.number)";
-pub(super) const REMOVE: &str = "DELETE FROM archive WHERE account = ?1 AND id = ?2 RETURNING talk, body";
+pub(super) const REMOVE: &str =
+    "DELETE FROM archive WHERE account = ?1 AND id = ?2 RETURNING talk, body, reference, named";
 pub(super) const NEXT: &str = "SELECT id FROM archive WHERE account = ?1 ORDER BY id LIMIT ?2";
 /// What goes with an account beside its archive: which rows, and how each goes. The rest goes by foreign keys.
 pub(super) const REST: [(&str, &str); 3] = [
@@ -66,18 +68,24 @@ fn forget_marks(desk: &Desk, statement: &str, condition: i64, limit: usize) -> R
 
 /// Removes one message. What it cost; 0 when it was not there.
 fn remove(desk: &Desk, account: AccountId, id: i64, talks: &mut BTreeSet<i64>) -> Result<usize> {
-    let found: Option<(i64, i64)> = desk
+    let found: Option<(i64, i64, [Option<i64>; 2])> = desk
         .prepare_cached(REMOVE)
         .and_then(|mut statement| {
             let mut rows = statement.query(params![account.0, id])?;
-            let found = rows.next()?.map(|row| Ok((row.get(0)?, row.get(1)?))).transpose();
+            let found = rows.next()?.map(|row| Ok((row.get(0)?, row.get(1)?, [row.get(2)?, row.get(3)?]))).transpose();
             // To its end, or it is not done.
             while rows.next()?.is_some() {}
             found
         })
         .map_err(sql)?;
-    let Some((talk, body)) = found else { return Ok(0) };
+    let Some((talk, body, names)) = found else { return Ok(0) };
     talks.insert(talk);
+    fresh::drop_message(desk, body)?;
+    for name in names.into_iter().flatten() {
+        desk.prepare_cached("DELETE FROM names WHERE account = ?1 AND reference = ?2 AND id = ?3")
+            .and_then(|mut statement| statement.execute(params![account.0, name, id]))
+            .map_err(sql)?;
+    }
     desk.prepare_cached("DELETE FROM bodies WHERE number = ?1")
         .and_then(|mut statement| statement.execute([body]))
         .map_err(sql)?;
@@ -97,6 +105,8 @@ impl SqliteStore {
     pub(super) fn expire_rows(&self, before: ArchiveId, limit: usize) -> Pending<u64> {
         let (writer, place) = (Arc::clone(self.writer()), Arc::clone(self.expiry()));
         // Looked for by a reader: it is a look at each account. Begun where the last one ended.
+        // What is fresh is not old, but for a little that waited long: a step of it, of which nobody waits for more.
+        drop(self.write(fresh::settle_some));
         let begun = self.read(move |connection| {
             let from = place.load(Ordering::Relaxed);
             let mut rows = Vec::new();
@@ -160,6 +170,7 @@ fn erase(desk: &Desk, account: AccountId) -> Result<Step<()>> {
         // The deletion of the account failed.
         return Ok(Step::Done(()));
     }
+    fresh::settle(desk, account)?;
     let ids: Vec<i64> = rows(desk, NEXT, account.0, STEP, |row| row.get(0))?;
     let mut cost = 0_usize;
     for id in ids {
@@ -180,6 +191,7 @@ fn erase(desk: &Desk, account: AccountId) -> Result<Step<()>> {
     if cost >= STEP {
         return Ok(Step::More);
     }
+    fresh::drop_account(desk, account)?;
     for statement in ["DELETE FROM searches WHERE account = ?1", "DELETE FROM erasures WHERE account = ?1"] {
         desk.prepare_cached(statement).and_then(|mut statement| statement.execute([account.0])).map_err(sql)?;
     }

@@ -8,6 +8,7 @@
 use super::page::Span;
 use crate::desk::Desk;
 use crate::errors::sql;
+use crate::fresh;
 use crate::open::SqliteStore;
 use crate::reader::read;
 use crate::writer::Step;
@@ -54,7 +55,7 @@ impl SqliteStore {
         work: impl FnOnce(&Connection, &ArchiveFilter) -> Result<T> + Send + 'static,
     ) -> Pending<T> {
         if filter.words.is_none() {
-            return self.read(move |connection| work(connection, &filter));
+            return self.read_settled(account, move |connection| work(connection, &filter));
         }
         let caught_up = self.write_in_steps(move |desk| catch_up(desk, account, words));
         let readers = self.readers().clone();
@@ -73,6 +74,7 @@ fn catch_up(desk: &Desk, account: AccountId, words: Words) -> Result<Step<()>> {
         Err(Error::NotFound) => return Ok(Step::Done(())),
         known => known?,
     }
+    fresh::settle(desk, account)?;
     let state: Option<(i64, i64)> = desk
         .prepare_cached(SEARCH)
         .and_then(|mut statement| statement.query_row([account.0], |row| Ok((row.get(0)?, row.get(1)?))).optional())

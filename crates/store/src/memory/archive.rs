@@ -94,7 +94,8 @@ impl Kept {
             }
             self.archive.rows.insert(row.id, row);
         }
-        let kept = (half.at, half.mark.unwrap_or(Mark { reference: Reference(0), repeatable: Repeatable::No }));
+        let kept =
+            (half.at, half.mark.unwrap_or(Mark { reference: Reference(0), repeatable: Repeatable::No, named: None }));
         if kept.1.repeatable == Repeatable::Recognised && !self.archive.marks.contains(&kept) {
             self.archive.marks.push(kept);
         }
@@ -161,7 +162,8 @@ impl Archives for MemoryStore {
         self.write(|state| {
             let kept = state.kept(account)?;
             let referred = |row: &&mut ArchiveRow| {
-                row.with.same_bare(with.as_jid()) && row.mark.is_some_and(|mark| mark.reference == reference)
+                row.with.same_bare(with.as_jid())
+                    && row.mark.is_some_and(|mark| mark.reference == reference || mark.named == Some(reference))
             };
             let Some(row) = kept.archive.rows.values_mut().rev().find(referred) else { return Ok(None) };
             row.stanza.clone_from(&stanza);

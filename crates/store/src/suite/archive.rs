@@ -17,7 +17,7 @@ pub(super) fn row(id: ArchiveId, with: &str, stanza: &str) -> ArchiveRow {
 }
 
 pub(super) fn marked(mut row: ArchiveRow, reference: i64, repeatable: Repeatable) -> ArchiveRow {
-    row.mark = Some(Mark { reference: Reference(reference), repeatable });
+    row.mark = Some(Mark { reference: Reference(reference), repeatable, named: None });
     row
 }
 
@@ -300,7 +300,12 @@ pub(super) async fn marks_are_recalled_newest_first(store: &dyn Store) {
         store
             .record(
                 nurse,
-                Half { at: at + 1, archive: None, mark: Some(Mark { reference: Reference(-1), repeatable }), ..half },
+                Half {
+                    at: at + 1,
+                    archive: None,
+                    mark: Some(Mark { reference: Reference(-1), repeatable, named: None }),
+                    ..half
+                },
                 (0, 0),
             )
             .await
@@ -313,7 +318,7 @@ pub(super) async fn marks_are_recalled_newest_first(store: &dyn Store) {
     assert_eq!(references(1).await, [9]);
     assert_eq!(references(0).await, [0; 0]);
     // One that only serves retraction, and is not archived, serves nothing.
-    let mark = Some(Mark { reference: Reference(77), repeatable: Repeatable::No });
+    let mark = Some(Mark { reference: Reference(77), repeatable: Repeatable::No, named: None });
     store.record(juliet, Half { at: i64::MAX as u64, mark, ..Half::default() }, (0, 0)).await.unwrap();
     assert_eq!(references(1).await, [9]);
 }
@@ -326,15 +331,23 @@ pub(super) async fn xep0424_a_retracted_message_is_replaced_everywhere(store: &d
         |archive: ArchiveId, holder| SpoolRow { at: 1, stanza: b"copy".to_vec(), archive: Some(archive), holder };
     let session =
         Holder::Session { id: crate::SmId([7; 16]), place: crate::Place::Sent(1), others: crate::Others::None };
-    for (number, with, reference) in
-        [(0, romeo, 5), (10, romeo, 5), (20, "paris@example.net/a", 5), (30, romeo, 6), (300, romeo, 7)]
-    {
+    for (number, with, reference) in [(0, romeo, 5), (10, romeo, 5), (20, "paris@example.net/a", 5), (30, romeo, 6)] {
         let row = marked(row(id(number), with, &format!("{number}:secret")), reference, Repeatable::No);
         for owner in [juliet, nurse] {
             let spool = vec![spooled(row.id, Holder::Anybody), spooled(row.id, session)];
             let half = Half { archive: Some(row.clone()), spool, ..Half::default() };
             store.record(owner, half, (1_000, 1_000)).await.unwrap();
         }
+    }
+    // This one has another name too.
+    let mut last = row(id(300), romeo, "300:secret");
+    last.mark = Some(Mark { reference: Reference(7), repeatable: Repeatable::Recognised, named: Some(Reference(70)) });
+    for owner in [juliet, nurse] {
+        let spool = vec![spooled(last.id, Holder::Anybody), spooled(last.id, session)];
+        store
+            .record(owner, Half { archive: Some(last.clone()), spool, ..Half::default() }, (1_000, 1_000))
+            .await
+            .unwrap();
     }
     assert_eq!(found(store, juliet, "secret").await.len(), 5);
     let replace =
@@ -358,7 +371,15 @@ pub(super) async fn xep0424_a_retracted_message_is_replaced_everywhere(store: &d
     // Their new size counts: 8 × 4 + 2 × 9 bytes are there.
     let append = |size: usize| store.append_offline(juliet, 1, vec![b'x'; size], 100, 60);
     assert_eq!(append(11).await.unwrap(), OfflineStored::Full);
-    assert!(matches!(append(10).await.unwrap(), OfflineStored::Stored(_)));
+    assert_eq!(replace("romeo@example.net", 7).await.unwrap(), Some(id(300)));
+    assert_eq!(replace("romeo@example.net", 70).await.unwrap(), Some(id(300)), "by its other name");
+    assert_eq!(
+        store.replace_archived(nurse, jid("romeo@example.net"), Reference(70), b"copy".to_vec()).await.unwrap(),
+        Some(id(300))
+    );
+    store.expire_archive(id(301), 100).await.unwrap();
+    assert_eq!(replace("romeo@example.net", 70).await.unwrap(), None, "it is no longer there");
+    assert!(matches!(append(0).await.unwrap(), OfflineStored::Stored(_)));
 }
 
 pub(super) async fn what_is_old_goes_from_every_archive(store: &dyn Store) {

@@ -25,7 +25,7 @@ pub(super) fn whole(id: u64, spool: Vec<SpoolRow>) -> Half {
         at: 9,
         archive: Some(marked(row(id, "romeo@example.net/orchard", "m:word"), 7, Repeatable::Recognised)),
         spool,
-        mark: Some(Mark { reference: Reference(8), repeatable: Repeatable::Recognised }),
+        mark: Some(Mark { reference: Reference(8), repeatable: Repeatable::Recognised, named: None }),
         counted: Some((SESSION, 3)),
         outgoing: Some(outgoing("out")),
     }

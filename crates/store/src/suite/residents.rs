@@ -28,8 +28,11 @@ pub(super) async fn what_is_read_together_is_what_is_read_apart(store: &dyn Stor
                 version: number,
             };
             drop(store.put_roster_entry(owner, entry));
-            let mark =
-                Mark { reference: Reference(owner.0 * 100 + number.cast_signed()), repeatable: Repeatable::Recognised };
+            let mark = Mark {
+                reference: Reference(owner.0 * 100 + number.cast_signed()),
+                repeatable: Repeatable::Recognised,
+                named: None,
+            };
             let archived = ArchiveId(number << 40);
             let half = Half {
                 at: number,

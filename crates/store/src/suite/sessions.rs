@@ -291,7 +291,7 @@ pub(super) async fn old_marks_and_counts_are_forgotten(store: &dyn Store) {
     let nurse = account(store, "nurse@example.org").await;
     for number in 0..5_u8 {
         for owner in [juliet, nurse] {
-            let mark = Mark { reference: Reference(number.into()), repeatable: Repeatable::Recognised };
+            let mark = Mark { reference: Reference(number.into()), repeatable: Repeatable::Recognised, named: None };
             let at = 100 + u64::from(number);
             let half = Half { at, mark: Some(mark), counted: Some((SmId([number; 16]), 1)), ..Half::default() };
             store.record(owner, half, (0, 0)).await.unwrap();
