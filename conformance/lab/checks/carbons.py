@@ -171,6 +171,20 @@ async def federated(lab):
         await carbon(phone, "received", "in")
 
 
+@check("carbons-error-federated", needs=[*NEEDS, "prosody"])
+async def error_federated(lab):
+    first, nobody = lab.strict.account("romeo"), "nobody-of-that-name@external.lab"
+    async with scripted(first, "desk") as desk, scripted(first, "phone") as phone:
+        await phone.query("set", ENABLE)
+        identifier = await desk.text(nobody, "is anybody there?")
+        await desk.take("the error", lambda e: e.get("id") == identifier and e.get("type") == "error", seconds=60)
+        # XEP-0280 §6.1: the message was copied, so the error is.
+        await phone.take(
+            "a copy of the error",
+            lambda e: (m := inner(e, "received")) is not None and m.get("type") == "error" and m.get("id") == identifier,
+        )
+
+
 @check("carbons-forged-refused", needs=NEEDS)
 async def forged(lab):
     first, second = lab.strict.account("romeo"), lab.strict.account("juliet")
