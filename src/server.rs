@@ -175,6 +175,7 @@ pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
         loop {
             tokio::time::sleep(Duration::from_secs(10)).await;
             sweeper.sweep();
+            crate::logging::tell_left_out();
         }
     }));
     Ok(Server { router, federation, control, admin, tasks, admin_socket, stop: stopped })
@@ -329,6 +330,7 @@ impl Server {
             warn!(event = "store.close_failed", %source, "the store did not close cleanly");
         }
         let _ = std::fs::remove_file(&self.admin_socket);
+        crate::logging::tell_left_out();
         info!(event = "server.stopped", "stopped");
     }
 }

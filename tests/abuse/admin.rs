@@ -2,7 +2,7 @@
 
 use super::{Person, condition};
 use crate::support::PASSWORD;
-use crate::support::server::{Options, Server, binary};
+use crate::support::server::{Limits, Options, Server, binary};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -185,6 +185,39 @@ async fn abuse_110_what_is_not_to_be_kept_any_more_is_gone_with_the_reload() {
         assert!(asked < 2_000, "it is gone");
     }
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_147_a_flood_of_lines_is_counted_and_not_written() {
+    const FLOOD: usize = 500;
+    let server = Server::start_with(&Options { limits: Limits::Off, ..Options::default() }).await;
+    let port = server.port.get();
+    for _ in 0..FLOOD / 50 {
+        let mut failing = tokio::task::JoinSet::new();
+        for _ in 0..50 {
+            failing.spawn(async move {
+                let mut wire = crate::support::wire::Wire::dial(port, None).await.unwrap();
+                wire.open().await.unwrap();
+                wire.write(b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='X'/>").await.unwrap();
+                wire.expect("failure").await.unwrap();
+            });
+        }
+        while let Some(failed) = failing.join_next().await {
+            failed.unwrap();
+        }
+    }
+    let log = server.log.clone();
+    server.stop().await;
+    let left_out: Vec<String> =
+        log.with("log.left_out").into_iter().filter(|line| line.contains("c2s.login_failed")).collect();
+    let number = |line: &String| -> usize {
+        let rest = line.split_once("\"lines\":").unwrap_or_else(|| panic!("no number: {line}")).1;
+        rest.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+    };
+    let untold: usize = left_out.iter().map(number).sum();
+    let written = log.with("\"event\":\"c2s.login_failed\"").len();
+    assert!(untold > 0, "{written} lines were written");
+    assert_eq!(written + untold, FLOOD, "each is written or counted: {left_out:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
