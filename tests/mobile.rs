@@ -39,6 +39,7 @@ async fn mobile(archive: Archive) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let ends = crowd.weather.ends();
+    let traffic = crowd.weather.traffic();
     let journal = crowd.disperse().await;
     journal.kept(server.kept(&cast.options().accounts).await);
     let complete = match archive {
@@ -46,7 +47,8 @@ async fn mobile(archive: Archive) {
         Archive::Off => Complete::Staying,
     };
     let verdict = journal.check(Expected { archives: archive == Archive::On, complete });
-    let summary = format!("{name}: {ends} cuts in {:.0} s; {}", began.elapsed().as_secs_f64(), verdict.summary());
+    let seconds = began.elapsed().as_secs_f64();
+    let summary = format!("{name}: {ends} cuts in {seconds:.0} s; {}; {traffic}", verdict.summary());
     println!("{summary}");
     assert!(verdict.acknowledged > 2 * cuts, "devices that say nothing prove nothing");
     assert!(

@@ -25,11 +25,23 @@ enum End {
     Torn,
 }
 
+/// A radio that was silent for so long has gone to sleep: what comes next wakes it.
+const SLEEP: Duration = Duration::from_millis(50);
+
 /// What all tunnels of a test have in common.
 #[derive(Clone, Default)]
 pub struct Weather {
     calm: Arc<AtomicBool>,
     ends: Arc<AtomicU64>,
+    traffic: Arc<Traffic>,
+}
+
+/// What devices' batteries pay for.
+#[derive(Default)]
+struct Traffic {
+    up: AtomicU64,
+    down: AtomicU64,
+    wakes: AtomicU64,
 }
 
 impl Weather {
@@ -40,6 +52,12 @@ impl Weather {
     /// Connections that the weather has ended so far.
     pub fn ends(&self) -> u64 {
         self.ends.load(Ordering::Relaxed)
+    }
+    /// What went through the tunnels, in words.
+    pub fn traffic(&self) -> String {
+        let told = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        let Traffic { up, down, wakes } = &*self.traffic;
+        format!("{} bytes up, {} down, {} times a silent radio was woken", told(up), told(down), told(wakes))
     }
     fn is_calm(&self) -> bool {
         self.calm.load(Ordering::Relaxed)
@@ -85,6 +103,8 @@ impl Passage {
         let begin = Instant::now();
         let mut doomed = early.then_some(begin + life);
         let (mut up, mut down) = ([0u8; 4096], [0u8; 4096]);
+        let traffic = Arc::clone(&self.weather.traffic);
+        let mut last = begin;
         loop {
             if self.weather.is_calm() {
                 doomed = None;
@@ -93,10 +113,16 @@ impl Passage {
             tokio::select! {
                 read = device.read(&mut up) => {
                     let Ok(count @ 1..) = read else { return None };
+                    traffic.up.fetch_add(count as u64, Ordering::Relaxed);
+                    last = Instant::now();
                     server.write_all(&up[..count]).await.ok()?;
                 }
                 read = server.read(&mut down) => {
                     let Ok(count @ 1..) = read else { return None };
+                    traffic.down.fetch_add(count as u64, Ordering::Relaxed);
+                    if std::mem::replace(&mut last, Instant::now()).elapsed() >= SLEEP {
+                        traffic.wakes.fetch_add(1, Ordering::Relaxed);
+                    }
                     let there = down[..count].windows(7).any(|word| word == b"enabled" || word == b"resumed");
                     if there && doomed.is_none() && !self.weather.is_calm() {
                         doomed = Some(Instant::now() + life);

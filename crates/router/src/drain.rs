@@ -19,6 +19,7 @@ use crate::{Pushed, Router, SessionId, Turn};
 use std::sync::Arc;
 use stonechat_stanza::Stanza;
 use stonechat_store::{AccountId, OfflineMessage, Others, Pending, Share, SmId};
+use tokio::sync::oneshot;
 use tracing::error;
 
 /// Kept messages delivered between two waits.
@@ -277,11 +278,16 @@ impl Router {
     }
 }
 
-/// Sees to it that a write of the spool which nothing waits for does not fail unseen.
-pub(crate) fn note(written: Pending<()>) {
+/// Sees to it that a write of the spool which nothing has to wait for does not fail unseen. Who wants to wait all the same is
+/// told of its end.
+pub(crate) fn note(written: Pending<()>) -> oneshot::Receiver<()> {
+    let (done, end) = oneshot::channel();
     tokio::spawn(async move {
         if let Err(source) = written.await {
             error!(event = "spool.write_failed", %source, "what is kept for a session could not be changed");
         }
+        // Mostly nobody waits.
+        let _ = done.send(());
     });
+    end
 }

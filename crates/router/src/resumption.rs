@@ -237,6 +237,7 @@ impl Router {
                     jid,
                     commits,
                     counting: Inbound::Counting { received, id: Some(previous) },
+                    acknowledgement: None,
                     entrance: Some(entrance),
                 };
                 Ok((session, received))
@@ -372,7 +373,7 @@ impl Router {
         }
         drop(guard);
         match (holder, held) {
-            (Some(id), Held::Forgotten) => note(self.inner.store.forget_spool(account, id)),
+            (Some(id), Held::Forgotten) => drop(note(self.inner.store.forget_spool(account, id))),
             (Some(id), Held::Released) => self.let_go(cell, id, stonechat_store::Others::None),
             (None, _) => {}
         }
@@ -489,7 +490,9 @@ impl Router {
             match claim {
                 _ if restored.iter().any(|session| session.id == id) => {}
                 // Its client was told that it is gone, and the server died before that bound another.
-                Claim::Made => note(self.inner.store.release_spool(account, id, stonechat_store::Others::None)),
+                Claim::Made => {
+                    note(self.inner.store.release_spool(account, id, stonechat_store::Others::None));
+                }
                 Claim::Open => open.push(id),
             }
         }

@@ -173,6 +173,8 @@ pub struct ClientSession {
     pub(crate) jid: FullJid,
     pub(crate) commits: Commits,
     pub(crate) counting: Inbound,
+    /// The last write by which the store forgets what the client acknowledged.
+    pub(crate) acknowledgement: Option<oneshot::Receiver<()>>,
     /// `None` once it has ended.
     pub(crate) entrance: Option<Entrance>,
 }
@@ -227,6 +229,7 @@ impl Router {
             jid,
             commits: Commits::new(),
             counting: Inbound::NotCounting,
+            acknowledgement: None,
             entrance: Some(entrance),
         };
         // Whoever revokes notes it first and ends the sessions that are there then: after this look, ours is one of them.
@@ -354,9 +357,14 @@ impl ClientSession {
         if self.commits.is_empty() { Poll::Pending } else { self.commits.poll_step(cx) }
     }
 
-    /// Resolves when everything that the client's stanzas asked to be kept is kept, or was answered with an error.
+    /// Resolves when everything that the client's stanzas asked to be kept is kept, or was answered with an error, and
+    /// nothing is kept any more of what it acknowledged.
     pub async fn settle(&mut self) {
         self.commits.settle().await;
+        if let Some(noted) = self.acknowledgement.take() {
+            // The store's writes are made in order: the last is made when all are.
+            let _ = noted.await;
+        }
     }
 
     /// The client says how many stanzas it has handled.
@@ -370,7 +378,8 @@ impl ClientSession {
         match (session.out.acknowledge(handled, turn), account) {
             (Acknowledged::TooMuch(sent), _) => Err(sent),
             (Acknowledged::Spooled(id, number), Some(account)) => {
-                crate::drain::note(self.router.inner.store.acknowledge_spool(account, id, number));
+                let written = self.router.inner.store.acknowledge_spool(account, id, number);
+                self.acknowledgement = Some(crate::drain::note(written));
                 Ok(())
             }
             _ => Ok(()),

@@ -221,6 +221,7 @@ impl Client {
                 self.machine.on_tls(now, TlsFacts::default());
                 return None;
             }
+            Event::Leaving => Command::Leave,
             Event::Lookup(token, _) => Command::Credentials(
                 *token,
                 match self.admits {

@@ -136,6 +136,12 @@ impl Driver {
                     self.machine.command(Instant::now(), Command::Send(reply));
                 }
             }
+            Event::Leaving => {
+                if let Some(session) = &mut self.session {
+                    session.settle().await;
+                }
+                self.machine.command(now, Command::Leave);
+            }
             Event::Closed(closed) => {
                 if matches!(closed, Closed::Cleanly) {
                     self.ending = Ending::Closed;

@@ -46,6 +46,8 @@ pub(super) enum State {
         jid: FullJid,
         counting: Counting,
     },
+    /// The client's footer came; ours waits until what it sent is safe.
+    Leaving,
     /// Our footer was sent; the peer's is awaited.
     Closing(Instant),
     Closed,
@@ -136,6 +138,7 @@ impl C2s {
         match self.state {
             State::Closed => {}
             State::Closing(_) => self.finish(Closed::Unanswered),
+            State::Leaving => self.finish(Closed::Cleanly),
             _ => self.finish(Closed::Lost),
         }
     }
@@ -146,7 +149,7 @@ impl C2s {
         match self.state {
             State::Closed => {}
             State::Closing(deadline) if deadline <= now => self.finish(Closed::Unanswered),
-            State::Closing(_) => {}
+            State::Closing(_) | State::Leaving => {}
             _ if passed(self.login_deadline) || passed(self.wire.element_deadline()) => {
                 self.end_with(now, StreamCondition::ConnectionTimeout);
             }
@@ -168,7 +171,7 @@ impl C2s {
     /// When [`C2s::on_timeout`] is to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.state {
-            State::Closed => None,
+            State::Closed | State::Leaving => None,
             State::Closing(deadline) => Some(deadline),
             _ => earliest([self.login_deadline, self.wire.element_deadline(), self.keepalive_due()]),
         }
@@ -240,6 +243,8 @@ impl C2s {
                     stanza.write(ContentNamespace::Client, &mut self.wire.out);
                 }
             }
+            Command::Leave if matches!(self.state, State::Leaving) => self.ended_by_peer(Closed::Cleanly),
+            Command::Leave => {}
             Command::Close(Some(error)) => self.end(now, error),
             Command::Close(None) => self.close(now),
         }
@@ -412,6 +417,9 @@ impl C2s {
             // In the middle of the handshake nothing can be said.
             return self.finish(Closed::Unanswered);
         }
+        if matches!(self.state, State::Leaving) {
+            return self.ended_by_peer(Closed::Cleanly);
+        }
         if self.wire.header == OurHeader::Owed {
             self.send_header(None);
         }
@@ -452,7 +460,7 @@ impl wire::Machine for C2s {
             State::Binding { request: Some(_), .. } => Gate::Waiting,
             State::Bound { counting: Counting::Asked(_), .. } => Gate::Waiting,
             State::Securing => Gate::Securing,
-            State::Closed => Gate::Closed,
+            State::Closed | State::Leaving => Gate::Closed,
             _ => Gate::Open,
         }
     }
@@ -467,8 +475,12 @@ impl wire::Machine for C2s {
                 }
                 State::Bound { .. } => self.on_frame_bound(now, frame),
                 State::Opening(_) => self.end_with(now, StreamCondition::BadFormat),
-                State::Closing(_) | State::Closed | State::Securing => {}
+                State::Leaving | State::Closing(_) | State::Closed | State::Securing => {}
             },
+            Item::Footer if matches!(self.state, State::Bound { .. }) => {
+                self.state = State::Leaving;
+                self.tell(Event::Leaving);
+            }
             Item::Footer => self.ended_by_peer(Closed::Cleanly),
         }
     }

@@ -151,6 +151,9 @@ pub enum Event {
     AcknowledgementRequested,
     /// Whether somebody looks at the bound client (XEP-0352). A session begins, and is resumed, as active.
     ClientState(ClientState),
+    /// The bound client has closed its direction: [`Command::Leave`], once everything that it sent and acknowledged is safe. Our
+    /// own end tells it so (RFC 6120 §4.4).
+    Leaving,
     /// The stream has ended; nothing follows. What is to be sent is sent first. [`Closed::Cleanly`], and nothing else,
     /// ends a session that could be resumed.
     Closed(Closed),
@@ -187,6 +190,8 @@ pub enum Command {
     /// Answers [`Event::Resume`]: there is no such session of this account. How many of its stanzas were handled, when
     /// that is still known. The client may bind a resource then.
     ResumeRefused(Token, Option<u32>),
+    /// Answers [`Event::Leaving`]: our direction is closed too.
+    Leave,
     /// Tells how many of the client's stanzas were handled, modulo 2³²; at any time while counting is on.
     Acknowledge(u32),
     /// Ends the stream: the client acknowledged `h` stanzas and was sent `sent`.

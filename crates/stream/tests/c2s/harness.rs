@@ -248,6 +248,7 @@ impl Server {
             Event::StartTls(_) => {
                 return self.machine.on_tls(self.now, TlsFacts { bindings: bindings(), ..TlsFacts::default() });
             }
+            Event::Leaving => Command::Leave,
             Event::Lookup(token, account) => {
                 let known = account.as_str() == "user@a.example";
                 let lookup = match self.store {

@@ -306,6 +306,25 @@ fn rfc6120_4_4_closing_in_both_directions() {
     let mut server = Server::bound();
     assert_eq!(server.send("</stream:stream>"), "</stream:stream>");
     assert_eq!(server.closed(), Some(&Closed::Cleanly));
+    // Its end is answered when what it sent is safe, and not before; whatever else happens until then.
+    let leaving = || {
+        let mut server = Server::bound();
+        server.answers = Answers::Never;
+        assert_eq!(server.send("<message/></stream:stream><message/>"), "");
+        assert!(matches!(server.events.last(), Some(Event::Leaving)), "{:?}", server.events.last());
+        assert_eq!((server.stanzas().len(), server.closed()), (1, None));
+        server.wait(std::time::Duration::from_secs(3600));
+        assert_eq!((server.take(), server.closed()), (String::new(), None));
+        server
+    };
+    for command in [Command::Leave, Command::Close(None)] {
+        let mut server = leaving();
+        assert_eq!(server.command(command), "</stream:stream>");
+        assert_eq!(server.closed(), Some(&Closed::Cleanly));
+    }
+    let mut server = leaving();
+    server.machine.on_eof();
+    assert!(matches!(server.machine.poll_event(), Some(Event::Closed(Closed::Cleanly))));
     // We close; stanzas on their way do not matter any more.
     let mut server = Server::bound();
     assert_eq!(server.command(Command::Close(None)), "</stream:stream>");
