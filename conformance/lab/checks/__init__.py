@@ -5,6 +5,7 @@ from . import (  # noqa: F401
     blocking,
     carbons,
     client_state,
+    commands,
     core,
     dns,
     extensions,
