@@ -2,7 +2,8 @@
 
 use super::{Person, condition};
 use crate::support::PASSWORD;
-use crate::support::server::{Limits, Options, Server, binary};
+use crate::support::line::{HEADER, Line};
+use crate::support::server::{Limits, Options, Server, Transport, binary};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Output};
@@ -267,5 +268,65 @@ async fn abuse_158_the_most_talkative_log_holds_no_secret_and_no_word_of_a_messa
     }
     for secret in [SECRET, PASSWORD, &initial, &wrong, &encode(PASSWORD.as_bytes())] {
         assert_eq!(log.with(secret), Vec::<String>::new());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn abuse_158_nor_does_it_hold_what_devices_log_in_with() {
+    const SASL2: &str = "urn:xmpp:sasl:2";
+    let options = Options { log: "trace", transport: Transport::Tls, ..Options::default() };
+    let server = Server::start_with(&options).await;
+    let port = server.port.get();
+    let device = "<user-agent id='d4565fa7-4d72-4749-b3d3-740edbf87770'><software>test</software></user-agent>";
+    let authenticate = move |mechanism: &str, initial: &str, wanted: &str| {
+        format!(
+            "<authenticate xmlns='{SASL2}' mechanism='{mechanism}'><initial-response>{initial}</initial-response>{device}\
+             {wanted}</authenticate>"
+        )
+    };
+    let secrets = tokio::task::spawn_blocking(move || {
+        // PLAIN with the password itself, for a token and a session that can be resumed.
+        let plain = encode(format!("\0juliet\0{PASSWORD}").as_bytes());
+        let mut line = Line::dial(port);
+        line.write(HEADER);
+        line.expect("features");
+        let wanted = "<request-token xmlns='urn:xmpp:fast:0' mechanism='HT-SHA-256-EXPR'/>\
+                      <bind xmlns='urn:xmpp:bind:0'><enable xmlns='urn:xmpp:sm:3' resume='true'/></bind>";
+        line.write(&authenticate("PLAIN", &plain, wanted));
+        let success = line.expect("success");
+        let token = success.child("token", "urn:xmpp:fast:0").expect("a token").attribute("token").unwrap().to_owned();
+        let bound = success.child("bound", "urn:xmpp:bind:0").expect("bound");
+        let session = bound.child("enabled", "urn:xmpp:sm:3").expect("resumable").attribute("id").unwrap().to_owned();
+        drop(line);
+        // And back with both.
+        let mut line = Line::dial(port);
+        let exchange = line.token(&token);
+        let initial = encode(&exchange.initial("juliet"));
+        let wanted = format!(
+            "<fast xmlns='urn:xmpp:fast:0' count='1'/><resume xmlns='urn:xmpp:sm:3' previd='{session}' h='0'/>"
+        );
+        line.write(&format!("{HEADER}{}", authenticate("HT-SHA-256-EXPR", &initial, &wanted)));
+        line.expect("features");
+        line.expect("success");
+        // One that is not good.
+        let mut line = Line::dial(port);
+        let wrong = encode(&line.token("not the token").initial("juliet"));
+        line.write(&format!(
+            "{HEADER}{}",
+            authenticate("HT-SHA-256-EXPR", &wrong, "<fast xmlns='urn:xmpp:fast:0' count='2'/>")
+        ));
+        line.expect("features");
+        line.expect("failure");
+        vec![plain, token, session, initial, wrong]
+    })
+    .await
+    .unwrap();
+    let log = server.log.clone();
+    server.stop().await;
+    for event in ["c2s.bound", "c2s.resumed", "c2s.login_failed"] {
+        assert!(!log.with(event).is_empty(), "{event} is told");
+    }
+    for secret in secrets.iter().map(String::as_str).chain([PASSWORD]) {
+        assert_eq!(log.with(secret), Vec::<String>::new(), "{secret}");
     }
 }

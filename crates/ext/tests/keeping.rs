@@ -18,7 +18,7 @@ use stonechat_jid::BareJid;
 use stonechat_router::{Durability, Ending, Resumable, SessionFacts, Settings, Turn};
 use stonechat_stanza::{Stanza, ns};
 use stonechat_store::{Error, Sessions};
-use support::{ALICE, Client, Inbox, Server};
+use support::{ALICE, Client, Inbox, Server, account};
 
 const BOB: &str = "bob@stone.example";
 
@@ -252,4 +252,32 @@ async fn xep0198_4_one_question_at_a_time_and_none_when_there_is_nothing_to_ask(
     alice.send(&chat(BOB, "50")).await;
     bob.inbox.wait("it", has_body("50")).await;
     assert_eq!(asked(&bob), 3);
+}
+
+#[tokio::test]
+async fn p4_a_queue_past_its_bound_ends_its_session_and_loses_nothing() {
+    for settings in [Settings::default(), without_archive()] {
+        let archive = settings.archive.enabled;
+        let server = Server::start(settings).await;
+        let (mut alice, mut bob) = (present(&server, "alice").await, present(&server, "bob").await);
+        bob.ask("get", "stone.example", "<ping xmlns='urn:xmpp:ping'/>").await.unwrap();
+        let id = bob.session.enable_counting(Resumable::Yes).await.unwrap().text();
+        bob.session.end(Ending::Lost, &mut Turn::new());
+        // 48 of 200 kB pass the 8 MiB that a session may owe.
+        let large = "x".repeat(200_000);
+        for number in 0..48 {
+            alice.send(&chat(BOB, &format!("{number}-{large}"))).await;
+        }
+        assert!(server.router.available_resources(&account("bob")).is_empty(), "the session is over");
+        let bare = BareJid::parse(BOB).unwrap();
+        let again = server.router.resume(&bare, &id, 0, Arc::new(Inbox::default()), SessionFacts::default()).await;
+        assert!(again.is_err());
+        let bob = present(&server, "bob").await;
+        bob.inbox.wait("the last", |stanza| body(stanza).is_some_and(|text| text.starts_with("47-"))).await;
+        let number = |text: &str| -> u32 { text.split('-').next().unwrap().parse().unwrap() };
+        let numbers: Vec<u32> = texts(&bob).iter().map(|text| number(text)).collect();
+        assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "in order, and none twice: {numbers:?}");
+        assert_eq!(numbers, (0..48).collect::<Vec<u32>>(), "archive: {archive}");
+        assert!(errors(&alice).is_empty(), "{:?}", errors(&alice));
+    }
 }
