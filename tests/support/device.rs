@@ -386,7 +386,9 @@ impl Device {
             let inner = carbon.child("forwarded", FORWARD).and_then(|forwarded| forwarded.child("message", CLIENT));
             match inner {
                 // XEP-0280 §11: from anybody else it is a forgery.
-                Some(inner) if message.attribute("from") == Some(&self.bare()) => self.copy(inner, Route::Carbon),
+                Some(inner) if message.attribute("from") == Some(&self.bare()) => {
+                    self.copy(inner, if self.there { Route::Carbon } else { Route::Early });
+                }
                 _ => self.broke(message.to_xml()),
             }
             return;

@@ -452,8 +452,8 @@ pub(crate) enum Overfull {
 }
 
 impl Session {
-    /// Under which id the store holds messages for it that it is given with its presence: what comes before that, and is worth
-    /// keeping, has to wait behind them.
+    /// Under which id the store holds messages for it that it is given with its presence: copies of newer ones wait behind them.
+    /// What is addressed to it does not wait: there are clients that never say that they are present.
     pub(crate) fn awaits_inheritance(&self) -> Option<SmId> {
         match (self.inherits, &self.presence) {
             (Inherits::Own, None) => self.out.resumable(),

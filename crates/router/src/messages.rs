@@ -24,7 +24,7 @@ use stonechat_im::plan::{
 };
 use stonechat_jid::Jid;
 use stonechat_stanza::{Keep, MessageType, Stanza, StanzaCondition, StanzaError, StanzaType, ns};
-use stonechat_store::{AccountId, ArchiveRow, Half, Holder, Mark, Others, OutgoingRow, Place, SmId, SpoolRow};
+use stonechat_store::{AccountId, ArchiveRow, Half, Holder, Mark, Others, OutgoingRow, SmId, SpoolRow};
 use stonechat_xml::Element;
 use tokio::sync::oneshot;
 
@@ -298,16 +298,12 @@ impl Router {
             shown = shown.with_appended(stanza_id(&cell.jid, row));
         }
         let archived = half.archive.as_ref().map(|row| row.id);
-        let worth_keeping = classification.is_kept(kind);
         // To whom it goes now, and in which of their queues it is kept.
         let shared = if deliver.len().saturating_add(carbons.len()) > 1 { Shared::WithOthers } else { Shared::Alone };
         let mut now_for: SmallVec<[(usize, Spooled); 4]> = SmallVec::new();
         for &index in &deliver {
             let Some(session) = state.sessions.get_mut(index) else { continue };
             let place = match (kept, session.out.link(), session.history) {
-                _ if worth_keeping && session.awaits_inheritance().is_some() => {
-                    session.awaits_inheritance().map(|id| (id, Place::Inherited))
-                }
                 (Kept::UntilAcknowledged, ..) | (Kept::WhileWaiting, None, History::Sent) => session.out.next_place(),
                 _ => None,
             };
@@ -316,16 +312,11 @@ impl Router {
                 let holder = Holder::Session { id, place, others };
                 half.spool.push(SpoolRow { at: now, stanza: shown.to_xml(), archive: archived, holder });
             }
-            match place {
-                // It comes with what it inherited.
-                Some((_, Place::Inherited)) => {}
-                Some((_, place)) => now_for.push((index, Spooled::from(place))),
-                None => now_for.push((index, Spooled::No)),
-            }
+            now_for.push((index, place.map_or(Spooled::No, |(_, place)| Spooled::from(place))));
         }
         let copies = Copies { of: &shown, direction: "received", own: &cell.jid, at: now, archived };
         let copied = !carbons.is_empty();
-        if worth_keeping {
+        if classification.is_kept(kind) {
             copies.keep(state, &mut carbons, &mut half);
         }
         if kept == Kept::Offline {

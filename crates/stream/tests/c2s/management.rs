@@ -28,6 +28,7 @@ fn told(server: &Server) -> Vec<String> {
         Event::Acknowledged(h) => format!("a {h}"),
         Event::AcknowledgementRequested => "r".to_owned(),
         Event::Bind(..) => "bind".to_owned(),
+        Event::Leaving => "leaving".to_owned(),
         Event::Closed(closed) => format!("{closed:?}"),
         other => panic!("{other:?}"),
     };
@@ -340,8 +341,19 @@ fn abuse_22_cut_anywhere_stream_management_is_the_same() {
     for resumes in [String::new(), resume("unknown", "0")] {
         let whole = transcript(usize::MAX, &resumes);
         assert_eq!(
-            whole.1[whole.1.len() - 9..],
-            ["bind", "Wanted { seconds: None }", "stanza 1", "r", "reply", "a 0", "stanza é", "r", "Cleanly"]
+            whole.1[whole.1.len() - 10..],
+            [
+                "bind",
+                "Wanted { seconds: None }",
+                "stanza 1",
+                "r",
+                "reply",
+                "a 0",
+                "stanza é",
+                "r",
+                "leaving",
+                "Cleanly"
+            ]
         );
         for piece in [1, 2, 3, 5, 7, 11, 13, 29, 64, 200] {
             assert_eq!(transcript(piece, &resumes), whole, "pieces of {piece}");
