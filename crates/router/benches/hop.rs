@@ -119,6 +119,8 @@ fn chat(to: &str) -> Stanza {
 fn hops(criterion: &mut Criterion) {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    // Before the sessions, which need it for as long as they live.
+    let _context = runtime.enter();
     let router = router();
     let (mut alice, bob) = runtime.block_on(async {
         let credentials = Credentials::derive(&prepare_password("secret").expect("a password"), [[7; 16]; 3], 1);
@@ -127,7 +129,6 @@ fn hops(criterion: &mut Criterion) {
         }
         (connect(&router, "alice", "desk").await, connect(&router, "bob", "desk").await)
     });
-    let _context = runtime.enter();
     let mut measure = |criterion: &mut Criterion, name: &str, to: &str| {
         let message = stamped(&chat(to), &alice);
         criterion.bench_function(name, |bencher| {
