@@ -374,7 +374,11 @@ impl Outflow {
                     self.line.push_front(other);
                     return;
                 }
-                None => return,
+                None => {
+                    // Room for entries is large, and most sessions are silent.
+                    self.line = VecDeque::new();
+                    return;
+                }
             }
         }
     }
