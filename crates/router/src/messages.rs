@@ -103,7 +103,6 @@ impl Router {
         let settings = self.inner.settings.load();
         let now = self.millis();
         let mark = mark(&stanza);
-        let random = self.random_u32();
         let mut guard = cell.lock();
         let state = &mut *guard;
         let states = session_states(&state.sessions);
@@ -122,7 +121,7 @@ impl Router {
         let mut shown = stanza.clone();
         let mut archived = None;
         if sent.archive == Archive::Stored {
-            let row = loaded.next_archive_id(now, random);
+            let row = loaded.next_archive_id(now, self.random_u32());
             archived = Some(row);
             half.archive = Some(ArchiveRow { id: row, with: to.clone(), stanza: stanza.to_xml(), mark });
             shown = shown.with_appended(stanza_id(&cell.jid, row));
