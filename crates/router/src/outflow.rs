@@ -99,12 +99,6 @@ enum Entry {
     Numbering(Ticket),
 }
 
-impl Entry {
-    fn is_stanza(&self) -> bool {
-        matches!(self, Entry::Stanza(..))
-    }
-}
-
 /// XEP-0198, in the direction to the client.
 pub(crate) struct Counting {
     /// Under which it may be resumed; `None` when it may not.
@@ -149,6 +143,9 @@ pub(crate) struct Outflow {
     /// `None` while the session waits to be resumed.
     link: Option<Arc<dyn Outbox>>,
     line: VecDeque<Entry>,
+    /// How many entries of the line are no stanzas: the line may be long, and is not searched for them with each message.
+    drains: u8,
+    numberings: u8,
     idle: Vec<(Option<Ticket>, Item)>,
     idle_bytes: usize,
     /// Bytes of the line and of what is unacknowledged.
@@ -171,6 +168,8 @@ impl Outflow {
         Outflow {
             link: Some(link),
             line: VecDeque::new(),
+            drains: 0,
+            numberings: 0,
             idle: Vec::new(),
             idle_bytes: 0,
             bytes: 0,
@@ -186,6 +185,8 @@ impl Outflow {
         Outflow {
             link: None,
             line: VecDeque::new(),
+            drains: 0,
+            numberings: 0,
             idle: Vec::new(),
             idle_bytes: 0,
             bytes,
@@ -254,7 +255,8 @@ impl Outflow {
     /// Where a stanza stands in the stream if it is pushed now with something kept for it; `None` when the session cannot be
     /// resumed.
     pub(crate) fn next_place(&mut self) -> Option<(SmId, Place)> {
-        let ahead = self.line.iter().filter(|entry| entry.is_stanza()).count().saturating_add(self.idle.len());
+        let marks = usize::from(self.drains).saturating_add(usize::from(self.numberings));
+        let ahead = self.line.len().saturating_sub(marks).saturating_add(self.idle.len());
         let draining = self.is_draining();
         let counting = self.counting.as_mut()?;
         let id = counting.id?;
@@ -398,6 +400,7 @@ impl Outflow {
         }
         if self.line.front().is_some_and(|entry| matches!(entry, Entry::Numbering(gate) if *gate == ticket)) {
             self.line.pop_front();
+            self.numberings = self.numberings.saturating_sub(1);
             found = true;
         }
         if found {
@@ -546,6 +549,7 @@ impl Outflow {
     pub(crate) fn begin_drain(&mut self, turn: &mut Turn) {
         self.release_idle(turn);
         self.line.push_back(Entry::Drain);
+        self.drains = self.drains.saturating_add(1);
     }
 
     /// Whether it is the drain's turn.
@@ -555,7 +559,7 @@ impl Outflow {
 
     /// Whether a drain stands in the line.
     pub(crate) fn is_draining(&self) -> bool {
-        self.line.iter().any(|entry| matches!(entry, Entry::Drain))
+        self.drains > 0
     }
 
     /// Sends a kept message in the drain's place.
@@ -567,6 +571,7 @@ impl Outflow {
     /// number that the store knows it by and its own. Unless there are none, it is sent when `ticket` is released.
     pub(crate) fn end_drain(&mut self, ticket: Ticket, turn: &mut Turn) -> Vec<(u64, u64)> {
         let Some(place) = self.line.iter().position(|entry| matches!(entry, Entry::Drain)) else { return Vec::new() };
+        self.drains = self.drains.saturating_sub(1);
         let mut number = self.sent();
         let mut numbers = Vec::new();
         for (index, entry) in self.line.iter_mut().enumerate() {
@@ -584,6 +589,7 @@ impl Outflow {
             self.pump(turn);
         } else if let Some(entry) = self.line.get_mut(place) {
             *entry = Entry::Numbering(ticket);
+            self.numberings = self.numberings.saturating_add(1);
         }
         numbers
     }
