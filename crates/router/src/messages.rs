@@ -186,8 +186,9 @@ impl Router {
                 done,
             };
             self.inner.committer.take(self, job);
-            if settings.durability == Durability::Full {
-                commits.add(waiting);
+            match settings.durability {
+                Durability::Full => commits.add(waiting),
+                Durability::Relaxed => commits.add_behind(waiting),
             }
         }
         let retraction = stonechat_im::reference::retraction(&stanza);
@@ -371,14 +372,16 @@ impl Router {
             ticket: gate,
             stanza,
             when_full,
-            when_failed: WhenFailed::Bounce,
+            // Whoever was shown it has it, whatever becomes of the write.
+            when_failed: if gate.is_none() && delivered { WhenFailed::Ignore } else { WhenFailed::Bounce },
             outgoing: None,
             wake,
             done,
         };
         self.inner.committer.take(self, job);
-        if settings.durability == Durability::Full {
-            commits.add(waiting);
+        match settings.durability {
+            Durability::Full => commits.add(waiting),
+            Durability::Relaxed => commits.add_behind(waiting),
         }
     }
 

@@ -149,6 +149,10 @@ impl Router {
             turn.flush();
             commits.make_room().await;
         }
+        while commits.is_behind() {
+            turn.flush();
+            commits.catch_up().await;
+        }
     }
 
     /// Tells the sender of a stanza that it could not be delivered. Nothing happens for stanzas that are never answered.

@@ -46,6 +46,8 @@ pub struct Commits {
     pending: VecDeque<Outstanding>,
     /// The stanza whose writes are being added; none before the stream counts.
     current: Option<u32>,
+    /// Writes that nothing waits for (`durability = "relaxed"`), but that may not become too many either.
+    behind: VecDeque<oneshot::Receiver<()>>,
 }
 
 struct Outstanding {
@@ -75,6 +77,27 @@ impl Commits {
     /// Adds a write; its end is told by a message, or by the end of whoever would have sent it.
     pub(crate) fn add(&mut self, done: oneshot::Receiver<()>) {
         self.pending.push_back(Outstanding { number: self.current, done, queued: Queued::Yes });
+    }
+    /// Adds a write that nothing waits for.
+    pub(crate) fn add_behind(&mut self, done: oneshot::Receiver<()>) {
+        self.behind.push_back(done);
+    }
+    /// Whether so many writes that nothing waits for are outstanding that reading has to stop: the store would refuse more.
+    pub(crate) fn is_behind(&mut self) -> bool {
+        while let Some(front) = self.behind.front_mut() {
+            if let Err(oneshot::error::TryRecvError::Empty) = front.try_recv() {
+                break;
+            }
+            self.behind.pop_front();
+        }
+        self.behind.len() > MAX_COMMITS
+    }
+    /// Resolves when the oldest write that nothing waits for is made.
+    pub(crate) async fn catch_up(&mut self) {
+        if let Some(front) = self.behind.front_mut() {
+            let _ = front.await;
+            self.behind.pop_front();
+        }
     }
     /// Adds a stanza whose writes are not even queued.
     pub(crate) fn add_unqueued(&mut self, done: oneshot::Receiver<()>) {
@@ -296,6 +319,10 @@ impl ClientSession {
             turn.flush();
             self.commits.make_room().await;
         }
+        while self.commits.is_behind() {
+            turn.flush();
+            self.commits.catch_up().await;
+        }
     }
 
     /// A stanza of the client was answered by its stream, or refused without a word: the answer goes the way of all stanzas.
@@ -453,4 +480,29 @@ pub(crate) fn too_many_sessions() -> BindError {
     BindError::Refused(
         StanzaError::new(StanzaCondition::ResourceConstraint).with_text("too many sessions of this account"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_that_nothing_waits_for_are_bounded_too() {
+        let mut commits = Commits::new();
+        let mut writes = VecDeque::new();
+        for _ in 0..=MAX_COMMITS {
+            let (done, end) = oneshot::channel();
+            commits.add_behind(end);
+            writes.push_back(done);
+        }
+        assert!(commits.is_behind());
+        assert!(commits.is_empty(), "no answer waits for them");
+        // One is made, and another one's task is gone.
+        let _ = writes.pop_front().map(|done| done.send(()));
+        assert!(!commits.is_behind());
+        assert_eq!(commits.behind.len(), MAX_COMMITS);
+        drop(writes);
+        assert!(!commits.is_behind());
+        assert_eq!(commits.behind.len(), 0);
+    }
 }
