@@ -249,7 +249,7 @@ pub fn plan(message_type: MessageType, classification: Classification, recipient
         match plan.archive {
             Archive::Skipped if reached.any(SessionState::is_resumable) => plan.kept = Kept::UntilAcknowledged,
             Archive::Stored if reached.any(|session| session.counting == Counting::Waiting) => {
-                plan.kept = Kept::WhileWaiting;
+                plan.kept = plan_waiting(message_type, classification, plan.archive);
             }
             Archive::Skipped | Archive::Stored => {}
         }
@@ -387,6 +387,15 @@ pub fn plan_leftover(
     match archive {
         Archive::Skipped if written => LeftoverPlan::Bounce(StanzaCondition::ServiceUnavailable),
         Archive::Skipped | Archive::Stored => LeftoverPlan::Nothing,
+    }
+}
+
+/// Decides whether a message that a session was given and has not acknowledged is kept for it when it loses its connection:
+/// as one that comes from then on ([`Kept::WhileWaiting`]).
+pub fn plan_waiting(message_type: MessageType, classification: Classification, archive: Archive) -> Kept {
+    match archive {
+        Archive::Stored if classification.is_kept(message_type) => Kept::WhileWaiting,
+        Archive::Stored | Archive::Skipped => Kept::Nowhere,
     }
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use stonechat_im::classify::{Classification, Content, Conversational, Hints, Room};
 use stonechat_im::plan::{
     Address, Archive, Archiving, Carbons, Counting, Kept, LeftoverPlan, Others, Reason, Recipient, SessionState, Wake,
-    plan, plan_leftover, plan_own, plan_sent,
+    plan, plan_leftover, plan_own, plan_sent, plan_waiting,
 };
 use stonechat_stanza::{MessageType, StanzaCondition};
 
@@ -125,6 +125,10 @@ fn xep0198_what_is_not_archived_is_kept_until_a_counting_session_acknowledges_it
     assert_eq!(kept(BODY, Archiving::On, &waiting, Address::Session(0)), Kept::Nowhere);
     assert_eq!(kept(CHAT_STATE, Archiving::On, &waiting, Address::Bare), Kept::Nowhere);
     assert_eq!(kept(BODY, Archiving::Off, &waiting[1..], Address::Bare), Kept::UntilAcknowledged);
+    // And what a session has not acknowledged when it begins to wait is no worse off than what comes then.
+    assert_eq!(plan_waiting(MessageType::Chat, BODY, Archive::Stored), Kept::WhileWaiting);
+    assert_eq!(plan_waiting(MessageType::Chat, CHAT_STATE, Archive::Stored), Kept::Nowhere);
+    assert_eq!(plan_waiting(MessageType::Chat, BODY, Archive::Skipped), Kept::Nowhere);
     // Nobody who gets it counts.
     assert_eq!(kept(BODY, Archiving::Off, &mixed, Address::Session(0)), Kept::Nowhere);
     assert_eq!(kept(BODY, Archiving::Off, &[plain(0), counting(-1)], Address::Bare), Kept::Nowhere);

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use stonechat_im::classify::{Classification, message_type};
+use stonechat_im::plan::{Archive, Kept, plan_waiting};
 use stonechat_im::urgency::{Urgency, urgency};
 use stonechat_jid::Jid;
 use stonechat_stanza::{Kind, Stanza, StreamError};
@@ -514,14 +515,16 @@ impl Outflow {
         let mut held = Vec::new();
         for item in counting.unacknowledged.iter_mut().chain(line) {
             number = number.saturating_add(1);
-            let archived = item.facts.archived.is_some() && item.facts.spooled == Spooled::No;
+            let archive = if item.facts.archived.is_some() { Archive::Stored } else { Archive::Skipped };
+            let is_held = item.facts.spooled != Spooled::No;
             // A copy is worth nothing without the order in which it came.
-            if archived && item.facts.shared != Shared::Copied && item.stanza.kind() == Kind::Message {
-                let kept = Classification::of(&item.stanza).is_kept(message_type(&item.stanza));
-                if kept {
-                    item.facts.spooled = Spooled::Yes;
-                    held.push((number, item.clone()));
-                }
+            if is_held || item.facts.shared == Shared::Copied || item.stanza.kind() != Kind::Message {
+                continue;
+            }
+            let (kind, classification) = (message_type(&item.stanza), Classification::of(&item.stanza));
+            if plan_waiting(kind, classification, archive) == Kept::WhileWaiting {
+                item.facts.spooled = Spooled::Yes;
+                held.push((number, item.clone()));
             }
         }
         held
