@@ -9,6 +9,8 @@
 //! lasts.
 
 mod events;
+#[cfg(test)]
+mod rates;
 
 use crate::accept::{Addresses, Place};
 use crate::alarm::Alarm;
