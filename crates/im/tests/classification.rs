@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail")]
 
-use stonechat_im::classify::{Classification, Content, IqOrigin};
+use stonechat_im::classify::{Classification, Content, IqOrigin, Room};
 use stonechat_im::plan::{Address, Archiving, Kept, Recipient, plan};
 use stonechat_stanza::{IqType, MessageType, Stanza, StanzaCondition, ns};
 use stonechat_xml::Element;
@@ -139,6 +139,32 @@ fn what_only_accompanies_is_not_kept_by_itself() {
         assert_eq!(away(MessageType::Chat, [payload.clone()]), DROPPED, "{} {}", payload.name(), payload.namespace());
     }
     assert_eq!(away(MessageType::Chat, []), DROPPED);
+}
+
+#[test]
+fn a_body_is_a_fallback_only_for_what_stands_beside_it() {
+    let fallback = element("fallback", ns::FALLBACK).with_attribute("for", ns::REACTIONS);
+    let content =
+        |payload: &[Element]| Classification::of(&Stanza::message(MessageType::Chat, payload.iter().cloned())).content;
+    assert_eq!(content(&[body(), fallback.clone(), element("reactions", ns::REACTIONS)]), Content::Companion);
+    assert_eq!(content(&[body(), fallback]), Content::Body, "nothing else says what it says");
+}
+
+#[test]
+fn xep0045_7_8_2_an_invitation_is_no_private_message_of_a_room() {
+    let invite = element("x", ns::MUC_USER).with_child(element("invite", ns::MUC_USER));
+    let room = |payload: Vec<Element>| Classification::of(&Stanza::message(MessageType::Normal, payload)).room;
+    assert_eq!(room(vec![element("x", ns::MUC_USER), body()]), Room::PrivateMessage);
+    assert_eq!(room(vec![invite, body()]), Room::No);
+    let decline = element("x", ns::MUC_USER).with_child(element("decline", ns::MUC_USER));
+    assert_eq!(room(vec![decline]), Room::PrivateMessage);
+}
+
+#[test]
+fn a_forwarded_message_has_a_body_only_in_its_own_namespace() {
+    let forwarded = |namespace| element("message", ns::CLIENT).with_child(Element::new("body", namespace));
+    assert_eq!(Classification::of_element(&forwarded(ns::CLIENT)).content, Content::Body);
+    assert_eq!(Classification::of_element(&forwarded("")).content, Content::Other);
 }
 
 #[test]

@@ -106,6 +106,7 @@ fn abuse_74_directed_presence_is_bounded() {
         let refused = directed.available(&jid(&format!("t{n}@example.org"))).unwrap_err();
         assert_eq!(refused.condition, StanzaCondition::PolicyViolation);
     }
+    assert!(directed.contains(&jid("t0@example.org")) && !directed.contains(&jid("other@example.org")));
     // One that is noted already is no news, and one that left makes room.
     directed.available(&jid("t0@example.org")).unwrap();
     directed.unavailable(&jid("t0@example.org"));

@@ -58,6 +58,13 @@ fn abuse_78_exactly_one_item() {
 }
 
 #[test]
+fn rfc6121_2_3_3_what_is_no_item_is_a_bad_request() {
+    for other in [Element::new("thing", ns::ROSTER), Element::new("item", "urn:example:other")] {
+        assert_eq!(refused(&query([other.with_attribute("jid", "a@example.org")])), StanzaCondition::BadRequest);
+    }
+}
+
+#[test]
 fn abuse_78_names_up_to_1023_bytes() {
     let named = |length: usize| query([item("a@example.org").with_attribute("name", "x".repeat(length))]);
     assert!(parse_set(&named(MAX_NAME)).is_ok());

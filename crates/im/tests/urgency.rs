@@ -41,6 +41,10 @@ fn xep0045_7_2_2_the_own_presence_in_a_room_does_not_wait() {
     {
         assert_eq!(urgency(&presence(presence_type, [in_room(codes)])), Urgency::Now, "{codes:?}");
     }
+    assert_eq!(urgency(&presence(PresenceType::Available, [in_room(&["110"])])), Urgency::Now);
+    // The number means that nowhere else.
+    let named = Element::new("item", ns::MUC_USER).with_attribute("jid", "third@example.org/110");
+    assert_ne!(urgency(&presence(PresenceType::Available, [in_room(&["100"]).with_child(named)])), Urgency::Now);
     let item = Element::new("item", ns::MUC_USER).with_attribute("code", "110");
     let other = Element::new("x", ns::MUC_USER).with_child(item);
     assert_ne!(urgency(&presence(PresenceType::Available, [other])), Urgency::Now);
