@@ -156,6 +156,11 @@ fn abuse_32_before_a_resource_is_bound_only_the_server_is_there() {
         "<presence/>",
         "<iq type='get' id='1' to='b@a.example'><q xmlns='x'/></iq>",
         "<iq type='set' id='1' to='b.example'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>",
+        "<iq type='set' id='1' to='b.example'><session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></iq>",
+        "<iq type='set' id='1' to='other@a.example'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>",
+        "<iq type='get' id='1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>",
+        "<iq type='get' id='1'><session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></iq>",
+        "<iq type='set' id='1'><q xmlns='x'/></iq>",
     ];
     for stanza in cases {
         let mut server = Server::new(Transport::DirectTls);
@@ -188,6 +193,36 @@ fn abuse_33_binding() {
     }
 }
 
+/// Authenticated, and not bound.
+fn binding() -> Server {
+    let mut server = Server::new(Transport::DirectTls);
+    server.send(HEADER);
+    server.log_in();
+    server.send(HEADER);
+    server
+}
+
+#[test]
+fn rfc6120_7_1_who_binds_addresses_nobody_the_server_or_the_own_account() {
+    for to in ["", "to='a.example'", "to='user@a.example'"] {
+        let bind = format!("<iq type='set' id='b' {to}><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>");
+        assert_eq!(
+            binding().send(&bind),
+            "<iq type='result' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>\
+             <jid>user@a.example/made</jid></bind></iq>",
+            "an answer of the stream has no sender: {to}"
+        );
+    }
+}
+
+#[test]
+fn rfc6120_8_3_1_a_malformed_request_before_a_resource_is_bound_is_answered_and_the_stream_goes_on() {
+    let mut server = binding();
+    let answer = server.send("<iq type='bad' id='1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>");
+    assert!(answer.contains("type='error'") && answer.contains("<bad-request "), "{answer}");
+    assert!(server.send(BIND).contains("type='result'"));
+}
+
 #[test]
 fn rfc6120_7_7_an_empty_resource_is_no_wish() {
     for bind in [
@@ -209,6 +244,10 @@ fn rfc3921_3_a_session_is_established_by_saying_so() {
     let mut server = Server::bound();
     assert_eq!(server.send(session), "<iq to='user@a.example/balcony' type='result' id='s'/>");
     assert!(server.stanzas().is_empty());
+    // Some do so before they have bound a resource.
+    let mut early = binding();
+    assert_eq!(early.send(session), "<iq type='result' id='s'/>");
+    assert!(early.send(BIND).contains("type='result'"));
 }
 
 #[test]

@@ -74,7 +74,10 @@ fn rfc6120_4_6_1_white_space_keeps_a_quiet_stream() {
     assert_eq!(server.wait(Duration::from_secs(1)), " ");
     assert_eq!(server.wait(Duration::from_secs(1)), "");
     assert_eq!(server.wait(Duration::from_secs(599)), " ");
+    // One that says something itself is not quiet.
+    assert_eq!(server.wait(Duration::from_secs(300)), "");
     server.send(" ");
     assert_eq!(server.wait(Duration::from_secs(599)), "");
+    assert_eq!(server.wait(Duration::from_secs(1)), " ");
     assert_eq!(server.closed(), None);
 }
