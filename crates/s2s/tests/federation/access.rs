@@ -79,7 +79,7 @@ async fn abuse_137_a_denied_domain_is_not_let_in_and_others_are() {
 
 #[tokio::test]
 async fn abuse_137_a_list_is_in_force_on_live_streams_at_once_and_until_it_is_lifted() {
-    let (_world, [here, bad, good], [client, theirs, others]) = three(Access::default()).await;
+    let (world, [here, bad, good], [client, theirs, others]) = three(Access::default()).await;
     for (from, to, listener) in
         [(&here, "bad.example", &theirs), (&bad, "here.example", &client), (&here, "good.example", &others)]
     {
@@ -109,6 +109,9 @@ async fn abuse_137_a_list_is_in_force_on_live_streams_at_once_and_until_it_is_li
     good.send(good.message("here.example", 5), Record::Unkept);
     assert_eq!(id(&client.message().await), "5");
     assert_eq!(here.federation.inbound().len(), 1, "on the stream that was there");
+    here.send(here.message("good.example", 5), Record::Unkept);
+    assert_eq!(id(&others.message().await), "5");
+    assert_eq!(world.dialled().iter().filter(|address| *address == "192.0.2.3:5269").count(), 1);
 
     here.federation.set_access(&here.router, Access::default());
     here.send(here.message("bad.example", 6), Record::Unkept);
