@@ -129,7 +129,9 @@ fn xep0484_3_6_invalidation_and_counts() {
         assert!(answer.starts_with("<success ") && !answer.contains("<token"), "{answer}");
         assert_eq!((authorized(&server)[0].invalidate, authorized(&server)[0].count), (fate, count), "{attributes}");
     }
-    for attributes in ["count='-1'", "count='x'", "count=''", "count='18446744073709551616'", "invalidate='yes'"] {
+    for attributes in
+        ["count='-1'", "count='+1'", "count='x'", "count=''", "count='18446744073709551616'", "invalidate='yes'"]
+    {
         let fast = format!("<fast xmlns='urn:xmpp:fast:0' {attributes}/>");
         is_refused(&mut Server::started(), &by_token(TokenMechanism::None, 1, &fast), "malformed-request");
     }

@@ -12,6 +12,7 @@ fn rfc6120_4_the_whole_way_with_starttls() {
     assert!(features.starts_with("<?xml version='1.0'?><stream:stream xmlns='jabber:client'"), "{features}");
     assert!(features.contains(" from='a.example' id='"), "{features}");
     assert!(features.contains(" version='1.0' xml:lang='en'>"), "{features}");
+    assert!(!features.contains("xmlns:db"), "dialback is for servers: {features}");
     assert!(features.contains("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'><required/></starttls>"));
     assert!(!features.contains("mechanism"), "abuse 42: nothing to log in with before TLS: {features}");
     assert_eq!(server.send(STARTTLS), "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>");
@@ -62,6 +63,7 @@ fn abuse_24_to_28_headers() {
         (header("to='a.example'"), StreamCondition::UnsupportedVersion),
         (header("to='a.example' version='0.9'"), StreamCondition::UnsupportedVersion),
         (header("to='a.example' version='one'"), StreamCondition::UnsupportedVersion),
+        (header("to='a.example' version='1.x'"), StreamCondition::UnsupportedVersion),
         (header(version), StreamCondition::ImproperAddressing),
         (header(&format!("to='a@' {version}")), StreamCondition::ImproperAddressing),
         (header(&format!("to='other.example' {version}")), StreamCondition::HostUnknown),
@@ -77,6 +79,19 @@ fn abuse_24_to_28_headers() {
         assert!(answer.contains(&format!("<stream:error><{} xmlns=", condition.name())), "{answer}");
         assert!(answer.ends_with("</stream:error></stream:stream>"), "{answer}");
     }
+}
+
+#[test]
+fn rfc6120_4_7_3_each_stream_has_an_id_that_nobody_foresees() {
+    let id = |answer: &str| {
+        let (_, rest) = answer.split_once(" id='").expect("an id");
+        rest.split_once('\'').expect("its end").0.to_owned()
+    };
+    let mut server = Server::new(Transport::DirectTls);
+    let first = id(&server.send(HEADER));
+    server.log_in();
+    let second = id(&server.send(HEADER));
+    assert!(first != second && first.len() >= 32 && second.len() >= 32, "{first} {second}");
 }
 
 #[test]
@@ -374,8 +389,20 @@ fn rfc6120_4_4_closing_in_both_directions() {
     // We close, and the client says nothing.
     let mut server = Server::bound();
     server.command(Command::Close(None));
-    server.wait(std::time::Duration::from_secs(5));
+    assert_eq!(server.machine.poll_timeout().unwrap() - server.now, std::time::Duration::from_secs(5));
+    server.wait(std::time::Duration::from_secs(4));
+    assert_eq!(server.closed(), None);
+    server.wait(std::time::Duration::from_secs(1));
     assert_eq!(server.closed(), Some(&Closed::Unanswered));
+    // What it says then need not be XML any more.
+    let mut server = Server::bound();
+    server.command(Command::Close(None));
+    assert_eq!(server.send("<x></y>"), "");
+    assert_eq!(server.closed(), Some(&Closed::Unanswered));
+    // A stream is opened before it is closed (§4.9.1.2).
+    let mut server = Server::new(Transport::DirectTls);
+    let answer = server.command(Command::Close(None));
+    assert!(answer.starts_with("<?xml version='1.0'?><stream:stream ") && answer.ends_with("></stream:stream>"));
     // We end it with an error.
     let mut server = Server::bound();
     let answer = server.command(Command::Close(Some(StreamCondition::Conflict.into())));
@@ -419,7 +446,26 @@ fn xep0077_registration_before_authentication_when_it_is_offered() {
     assert_eq!(domain.as_str(), "a.example");
     let reply = stanza.iq_result(None);
     assert_eq!(server.command(Command::Send(reply)), "<iq type='result' id='r'/>");
+    let refused = server.send("<iq type='bad' id='r'><query xmlns='jabber:iq:register'/></iq>");
+    assert!(refused.contains("type='error'") && refused.contains("<bad-request "), "{refused}");
+    assert_eq!(server.closed(), None);
     server.send("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>");
+    assert_eq!(server.ended_with(), Some(StreamCondition::NotAuthorized));
+    for other in [
+        "<iq type='result' id='r'><query xmlns='jabber:iq:register'/></iq>",
+        "<message><query xmlns='jabber:iq:register'/></message>",
+    ] {
+        let mut server = Server::with(config(Transport::DirectTls, Registration::Offered));
+        server.send(HEADER);
+        server.send(other);
+        assert_eq!(server.ended_with(), Some(StreamCondition::NotAuthorized), "{other}");
+        assert!(!server.events.iter().any(|event| matches!(event, Event::Register(..))), "{other}");
+    }
+    // In the middle of a log-in nothing else is done.
+    let mut server = Server::with(config(Transport::DirectTls, Registration::Offered));
+    server.send(HEADER);
+    server.send(&crate::harness::auth("SCRAM-SHA-256", b"n,,n=user,r=abc"));
+    server.send(get);
     assert_eq!(server.ended_with(), Some(StreamCondition::NotAuthorized));
 
     // Not before TLS, and not where it is closed.

@@ -216,6 +216,20 @@ fn abuse_58_a_downgrade_is_noticed() {
 }
 
 #[test]
+fn rfc5802_5_1_the_servers_half_of_a_nonce_is_another_each_time() {
+    let mut server = started();
+    let mut nonces = Vec::new();
+    for _ in 0..2 {
+        let challenge = server.send(&auth("SCRAM-SHA-256", b"n,,n=user,r=abc"));
+        let challenge = String::from_utf8(payload(&challenge)).unwrap();
+        let nonce = challenge.strip_prefix("r=abc").and_then(|rest| rest.split_once(','));
+        nonces.push(nonce.expect("the client's half, and ours").0.to_owned());
+        server.send("<abort xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
+    }
+    assert!(nonces[0] != nonces[1] && nonces[0].len() >= 24, "{nonces:?}");
+}
+
+#[test]
 fn abuse_59_abort_and_interleaving() {
     let begin = auth("SCRAM-SHA-256", &scram(None).initial());
     let mut server = started();

@@ -101,6 +101,11 @@ fn xep0388_4_log_in_without_anything_else_and_classic_bind() {
     assert!(server.send(BIND).contains("<jid>user@a.example/balcony</jid>"));
     server.send("<presence/>");
     assert_eq!(server.stanzas().len(), 1);
+    // Who is in is held to the larger bounds, in one stanza and in all of them.
+    for _ in 0..3 {
+        server.send(&format!("<message to='b@a.example'><body>{}</body></message>", "x".repeat(20_000)));
+    }
+    assert_eq!((server.stanzas().len(), server.closed()), (4, None));
 }
 
 #[test]

@@ -110,6 +110,18 @@ fn abuse_33_a_bind_or_session_for_another_domain_is_no_affair_of_the_stream() {
     server.send("<iq type='set' id='1' to='far.example'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>");
     server.send("<iq type='set' id='2' to='far.example'><session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></iq>");
     assert_eq!(server.stanzas().len(), 2);
+    // Nor is what only looks like one, or is for somebody here.
+    for iq in [
+        "<iq type='get' id='3'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>",
+        "<iq type='get' id='4'><session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></iq>",
+        "<iq type='set' id='5' to='other@a.example'><session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></iq>",
+        "<iq type='set' id='6' to='a.example'><query xmlns='jabber:iq:private'/></iq>",
+        "<iq type='set' id='7'><query xmlns='jabber:iq:roster'/></iq>",
+    ] {
+        let before = server.stanzas().len();
+        assert_eq!(server.send(iq), "", "{iq}");
+        assert_eq!(server.stanzas().len(), before + 1, "{iq}");
+    }
 }
 
 #[test]

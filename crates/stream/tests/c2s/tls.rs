@@ -59,6 +59,17 @@ fn abuse_41_starttls_inside_tls_or_during_sasl() {
 }
 
 #[test]
+fn rfc6120_4_9_3_24_nothing_but_starttls_begins_tls() {
+    for other in ["proceed", "failure", "x"] {
+        let mut server = Server::new(Transport::StartTls);
+        server.send(HEADER);
+        let answer = server.send(&format!("<{other} xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"));
+        assert!(!answer.contains("<proceed "), "{answer}");
+        assert_eq!(server.ended_with(), Some(StreamCondition::UnsupportedStanzaType), "{other}");
+    }
+}
+
+#[test]
 fn nothing_is_said_in_the_middle_of_the_handshake() {
     for which in ["close", "error", "time"] {
         let mut server = Server::new(Transport::StartTls);

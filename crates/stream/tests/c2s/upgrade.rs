@@ -65,6 +65,7 @@ fn xep0480_3_keys_are_brought_before_the_client_is_let_in() {
         )
     );
     let salt: [u8; 16] = decode(salt).unwrap().try_into().unwrap();
+    assert_ne!(salt, [0; 16], "it is drawn");
     let expected = Credentials::derive(&password("pencil"), [[0; 16], [0; 16], salt], DEFAULT_ITERATIONS);
     let done = server.send(&hash(&salted_password(&salt)));
     assert!(done.starts_with("<success xmlns='urn:xmpp:sasl:2'><authorization-identifier>user@a.example/"), "{done}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use stonechat_stanza::{Stanza, StanzaCondition};
 use stonechat_stream::s2s_in::{self, Proof};
 use stonechat_stream::s2s_out::{Command, Ended, Event, External, PairFailure, Purpose, Question, Unsent};
-use stonechat_stream::{Closed, Dialback, Step};
+use stonechat_stream::{Closed, Dialback};
 
 fn hello(n: u32) -> Stanza {
     stanza(&format!(
@@ -350,14 +350,39 @@ fn the_trail_tells_what_happened_in_words() {
             "it acknowledges stanzas",
         ]
     );
-    let heard = |event: &s2s_in::Event| match event {
-        s2s_in::Event::Note(step @ (Step::DialbackReceived { .. } | Step::DialbackAnswered { .. })) => {
-            Some(step.to_string())
-        }
-        _ => None,
+    let heard = |pair: &Pair| {
+        let step = |event: &s2s_in::Event| match event {
+            s2s_in::Event::Note(step) => Some(step.to_string()),
+            _ => None,
+        };
+        pair.in_events.iter().filter_map(step).collect::<Vec<_>>()
     };
     assert_eq!(
-        pair.in_events.iter().filter_map(heard).collect::<Vec<_>>(),
-        ["a dialback key of a.example came for b.example", "dialback of a.example to b.example: valid"]
+        heard(&pair),
+        [
+            "TLS is established",
+            "the stream of a.example was opened",
+            "its certificate is not good for a.example",
+            "a dialback key of a.example came for b.example",
+            "dialback of a.example to b.example: valid",
+        ]
     );
+
+    let pair = Pair::new(Setting::new(Ways::good(), Ways::good(), Port::StartTls));
+    assert_eq!(
+        heard(&pair),
+        [
+            "the stream of a.example was opened",
+            "the TLS handshake begins",
+            "TLS is established",
+            "the stream of a.example was opened",
+            "its certificate is good for a.example",
+            "a.example is logged in by certificate",
+            "the stream of a.example was opened",
+        ]
+    );
+
+    let anonymous = Ways { certificate: Certificate::Absent, ..Ways::self_signed() };
+    let pair = Pair::new(Setting::new(anonymous, Ways::self_signed(), Port::DirectTls));
+    assert_eq!(heard(&pair)[..2], ["TLS is established", "it presented no certificate"]);
 }

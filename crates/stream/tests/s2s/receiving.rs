@@ -430,6 +430,63 @@ fn xep0220_2_4_errors_leave_the_stream_to_others() {
 }
 
 #[test]
+fn abuse_129_each_domain_of_ours_is_proved_for_by_itself() {
+    let mut server = Server::new(Ways::self_signed(), Validity::Invalid);
+    server.send(HEADER);
+    server.send(&result("a.example", "b.example"));
+    let (first, ..) = server.asked()[0].clone();
+    assert!(server.command(Command::DialbackVerdict(first, Dialback::Valid)).contains("type='valid'"));
+    assert_eq!(server.send(&result("a.example", "b2.example")), "", "that is another question");
+    assert_eq!(server.asked().len(), 2);
+    assert!(server.send(&result("a.example", "b.example")).contains("type='valid'"), "and this one has its answer");
+    let (second, ..) = server.asked()[1].clone();
+    assert!(server.command(Command::DialbackVerdict(second, Dialback::Invalid)).contains("type='invalid'"));
+    let authorised: Vec<_> = server.machine.authorised().collect();
+    assert_eq!(authorised, [(&domain("a.example"), &domain("b.example"))], "one does not take the other with it");
+    server.send(&message("from='r@a.example' to='j@b2.example'"));
+    assert_eq!(server.ended_with(), Some(StreamCondition::InvalidFrom));
+}
+
+#[test]
+fn rfc6120_4_7_3_each_stream_has_an_id_that_nobody_foresees() {
+    let id = |answer: &str| {
+        let (_, rest) = answer.split_once(" id='").expect("an id");
+        rest.split_once('\'').expect("its end").0.to_owned()
+    };
+    let mut server = Server::new(Ways::good(), Validity::Valid);
+    let first = id(&server.send(HEADER));
+    server.send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>");
+    let second = id(&server.send(HEADER));
+    assert!(first != second && first.len() >= 32 && second.len() >= 32, "{first} {second}");
+}
+
+#[test]
+fn rfc6120_6_4_4_external_is_given_up_and_what_belongs_to_none_ends_the_stream() {
+    let sasl = |name: &str| format!("<{name} xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
+    let begin = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'/>";
+    let mut server = Server::new(Ways::good(), Validity::Valid);
+    server.send(HEADER);
+    assert!(server.send(begin).contains("<challenge "));
+    assert!(server.send(&sasl("abort")).contains("<aborted/>"));
+    assert!(server.is_open());
+    for alone in ["response", "abort"] {
+        let mut server = Server::new(Ways::good(), Validity::Valid);
+        server.send(HEADER);
+        server.send(&sasl(alone));
+        assert_eq!(server.ended_with(), Some(StreamCondition::NotAuthorized), "{alone}");
+    }
+    for (second, condition) in
+        [(begin.to_owned(), StreamCondition::NotAuthorized), (sasl("x"), StreamCondition::UnsupportedStanzaType)]
+    {
+        let mut server = Server::new(Ways::good(), Validity::Valid);
+        server.send(HEADER);
+        server.send(begin);
+        server.send(&second);
+        assert_eq!(server.ended_with(), Some(condition), "{second}");
+    }
+}
+
+#[test]
 fn abuse_131_an_invalid_key_proves_nothing() {
     let mut server = Server::new(Ways::self_signed(), Validity::Invalid);
     server.send(HEADER);
@@ -566,8 +623,10 @@ fn closing_in_both_directions() {
     assert!(matches!(server.events.last(), Some(Event::Closed(Closed::Cleanly))));
     let mut server = Server::proved();
     assert_eq!(server.command(Command::Close(None)), "</stream:stream>");
+    assert_eq!(server.machine.poll_timeout(), Some(server.now + Duration::from_secs(5)));
+    assert_eq!(server.wait(Duration::from_secs(4)), "");
     assert!(server.is_open());
-    assert_eq!(server.wait(Duration::from_secs(5)), "");
+    assert_eq!(server.wait(Duration::from_secs(1)), "");
     assert!(matches!(server.events.last(), Some(Event::Closed(Closed::Cleanly))));
     let mut server = Server::proved();
     let ended = "<stream:error><reset xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>";
