@@ -11,6 +11,7 @@
 
 mod access;
 mod acknowledge;
+mod dialback;
 mod operator;
 mod pace;
 mod queue;

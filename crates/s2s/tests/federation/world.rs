@@ -22,9 +22,7 @@ use stonechat_sasl::{Credentials, prepare_password};
 use stonechat_stanza::{ContentNamespace, Stanza, StreamError};
 use stonechat_store::OutgoingId;
 use stonechat_store::memory::MemoryStore;
-use stonechat_stream::{
-    DialbackSecret, HostStatus, PeerCertificate, S2sPolicy, S2sTransport, TlsFacts, Validity, s2s_in,
-};
+use stonechat_stream::{DialbackSecret, HostStatus, PeerCertificate, S2sTransport, TlsFacts, Validity, s2s_in};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -252,6 +250,7 @@ impl Server {
 
     pub(crate) async fn paced(world: &Arc<World>, name: &str, settings: Settings, pace: Arc<dyn Pace>) -> Server {
         let secret = DialbackSecret::new(&[name.len() as u8; 32]);
+        let policy = settings.policy;
         let federation = Federation::new(
             settings,
             Arc::new(Dns(Arc::clone(world))),
@@ -276,10 +275,18 @@ impl Server {
             random: Arc::new(Counting(AtomicU8::new(0))),
             secret,
             transport: S2sTransport::StartTls,
-            policy: S2sPolicy::default(),
+            policy,
             limits: s2s_in::Limits::default(),
         });
         Server { router, federation, incoming, local: domain(name) }
+    }
+
+    /// As it is met by those who come to it this way.
+    pub(crate) fn over(self, transport: S2sTransport) -> Server {
+        let s2s_in::Config { hosts, random, secret, policy, limits, .. } = &*self.incoming;
+        let (hosts, random, secret) = (Arc::clone(hosts), Arc::clone(random), secret.clone());
+        let incoming = s2s_in::Config { hosts, random, secret, transport, policy: *policy, limits: *limits };
+        Server { incoming: Arc::new(incoming), ..self }
     }
 
     /// A message of the account here to the one there.

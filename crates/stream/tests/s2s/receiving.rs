@@ -233,7 +233,8 @@ fn abuse_40_bytes_behind_starttls_close_the_connection() {
     assert!(server.send(starttls).contains("<proceed "));
     server.machine.on_tls(server.now, TlsFacts { peer: PeerCertificate::Absent, ..TlsFacts::default() });
     server.send(HEADER);
-    assert!(server.send(starttls).contains("<failure "), "abuse 41");
+    let refused = server.send(starttls);
+    assert_eq!(refused, "<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:stream>", "abuse 41");
 }
 
 #[test]
@@ -628,6 +629,11 @@ fn closing_in_both_directions() {
     assert!(server.is_open());
     assert_eq!(server.wait(Duration::from_secs(1)), "");
     assert!(matches!(server.events.last(), Some(Event::Closed(Closed::Cleanly))));
+    let mut server = Server::proved();
+    assert_eq!(
+        server.command(Command::Close(Some(StreamCondition::SystemShutdown.into()))),
+        "<stream:error><system-shutdown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>"
+    );
     let mut server = Server::proved();
     let ended = "<stream:error><reset xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>";
     assert_eq!(server.send(ended), "</stream:stream>");
