@@ -1,12 +1,13 @@
 //! Domains whose certificates do not hold: each is proved by asking its own server (XEP-0220), or is not.
 
-use crate::world::{Answering, Client, Server, World, domain, id};
+use crate::world::{Answering, Client, PATIENCE, Server, World, domain, id};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use stonechat_router::Record;
-use stonechat_s2s::{Settings, SrvRecord};
+use stonechat_s2s::{Access, Settings, SrvRecord};
 use stonechat_stream::{CertificatePolicy, S2sPolicy, S2sTransport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 const A: &str = "192.0.2.1:5269";
 const B: &str = "192.0.2.2:5269";
@@ -68,6 +69,68 @@ async fn xep0220_2_who_cannot_be_asked_about_proves_nothing() {
         assert!(there.message_within(Duration::from_millis(50)).await.is_none(), "and nothing arrives");
         assert!(!explained(&b, "a.example").contains("proved"), "{}", explained(&b, "a.example"));
     }
+}
+
+const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:server' xmlns:db='jabber:server:dialback' \
+     xmlns:stream='http://etherx.jabber.org/streams' from='good.example' to='here.example' version='1.0'>";
+
+/// Says this, and reads until that stands in what came.
+async fn exchange(peer: &mut DuplexStream, said: &str, wanted: &str) -> String {
+    peer.write_all(said.as_bytes()).await.unwrap();
+    let mut heard = Vec::new();
+    let reading = async {
+        while !String::from_utf8_lossy(&heard).contains(wanted) {
+            assert_ne!(peer.read_buf(&mut heard).await.unwrap(), 0, "{}", String::from_utf8_lossy(&heard));
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("it is said in time");
+    String::from_utf8(heard).unwrap()
+}
+
+#[tokio::test]
+async fn abuse_137_a_denied_domain_proves_nothing_on_a_stream_of_others() {
+    let world = World::new();
+    world.nobody_is_trusted.store(true, Ordering::SeqCst);
+    let policy = S2sPolicy { certificate: CertificatePolicy::Preferred, ..S2sPolicy::default() };
+    let access = Access { deny: vec![domain("bad.example")], allow: Vec::new() };
+    let settings = Settings { policy, access, ..Settings::default() };
+    // Without a certificate, dialback is all there is.
+    world.anonymous.store(true, Ordering::SeqCst);
+    let here = Server::with(&world, "here.example", settings).await.over(S2sTransport::DirectTls);
+    let good = Server::with(&world, "good.example", Settings { policy, ..Settings::default() }).await;
+    world.name("good.example", &["192.0.2.2"]);
+    world.place(B, Answering::Server(good));
+    let mut peer = here.met_by(&world);
+    exchange(&mut peer, HEADER, "</stream:features>").await;
+    let key = |from: &str| format!("<db:result from='{from}' to='here.example'>key</db:result>");
+    let refused = exchange(&mut peer, &key("bad.example"), "</db:result>").await;
+    assert!(refused.contains("type='error'") && refused.contains("<policy-violation "), "{refused}");
+    assert!(explained(&here, "bad.example").contains("incoming: refused by the configuration"));
+    assert!(world.dialled().is_empty(), "nobody was asked: {:?}", world.dialled());
+    let asked = exchange(&mut peer, &key("good.example"), "<db:result ").await;
+    assert!(asked.contains("type='invalid'"), "the stream is for others still: {asked}");
+}
+
+#[tokio::test]
+async fn p1_at_an_orderly_end_a_peer_is_told_what_is_safe_before_its_stream_is_closed() {
+    let world = World::new();
+    let here = Server::start(&world, "here.example").await.over(S2sTransport::DirectTls);
+    let there = here.log_in("x").await;
+    let mut peer = here.met_by(&world);
+    exchange(&mut peer, HEADER, "</stream:features>").await;
+    let external = "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>";
+    exchange(&mut peer, external, "<success ").await;
+    exchange(&mut peer, HEADER, "</stream:features>").await;
+    exchange(&mut peer, "<enable xmlns='urn:xmpp:sm:3'/>", "<enabled ").await;
+    let message = "<message id='1' from='r@good.example' to='user@here.example/x'><body>x</body></message>";
+    peer.write_all(message.as_bytes()).await.unwrap();
+    assert_eq!(id(&there.message().await), "1");
+    let (federation, router) = (here.federation.clone(), here.router.clone());
+    let end = tokio::spawn(async move { federation.drain(&router, PATIENCE).await });
+    let last = exchange(&mut peer, "", "</stream:stream>").await;
+    assert!(last.starts_with("<a xmlns='urn:xmpp:sm:3' h='1'/><stream:error><system-shutdown "), "{last}");
+    drop(peer);
+    end.await.unwrap();
 }
 
 #[tokio::test]

@@ -147,6 +147,21 @@ async fn p6_a_full_queue_is_told_of_and_drops_nothing() {
 }
 
 #[tokio::test]
+async fn p6_a_queue_is_bounded_in_bytes_too() {
+    let (world, a, _b) = two(Settings { queue_bytes: 1_000, ..Settings::default() }).await;
+    world.place("192.0.2.2:5269", Answering::Nobody);
+    let here = a.log_in("x").await;
+    let size = a.message("b.example", 0).size();
+    let fit = u32::try_from(1_000 / size).unwrap();
+    for number in 0..=fit {
+        a.send(a.message("b.example", number), Record::Unkept);
+    }
+    let error = here.message().await;
+    assert_eq!((id(&error), condition(&error)), (fit.to_string(), StanzaCondition::ResourceConstraint));
+    assert_eq!(a.federation.links()[0].queued, fit as usize);
+}
+
+#[tokio::test]
 async fn a_stanza_that_meets_a_link_at_its_end_is_queued_anew() {
     let settings = Settings { idle: Duration::from_millis(1), ..Settings::default() };
     let (world, a, b) = two(settings).await;

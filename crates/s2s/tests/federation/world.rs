@@ -73,6 +73,8 @@ pub(crate) struct World {
     pub(crate) broken: Mutex<Vec<String>>,
     /// Whether no certificate holds.
     pub(crate) nobody_is_trusted: AtomicBool,
+    /// Whether nobody presents one.
+    pub(crate) anonymous: AtomicBool,
     /// Every address that was dialled, in order.
     pub(crate) dialled: Mutex<Vec<SocketAddr>>,
     /// Every name that was asked for.
@@ -200,7 +202,11 @@ impl Channel for Wire {
     }
     async fn secure(&mut self, _role: TlsRole) -> io::Result<TlsFacts> {
         self.security = Security::Tls;
-        Ok(TlsFacts { peer: PeerCertificate::Presented, ..TlsFacts::default() })
+        let peer = match self.world.anonymous.load(Ordering::SeqCst) {
+            true => PeerCertificate::Absent,
+            false => PeerCertificate::Presented,
+        };
+        Ok(TlsFacts { peer, ..TlsFacts::default() })
     }
     fn judge(&self, domain: &Domain) -> Judgement {
         match self.world.nobody_is_trusted.load(Ordering::SeqCst) {
@@ -287,6 +293,15 @@ impl Server {
         let (hosts, random, secret) = (Arc::clone(hosts), Arc::clone(random), secret.clone());
         let incoming = s2s_in::Config { hosts, random, secret, transport, policy: *policy, limits: *limits };
         Server { incoming: Arc::new(incoming), ..self }
+    }
+
+    /// A connection of the test's own to the server, whose TLS begins without a word where it begins at once.
+    pub(crate) fn met_by(&self, world: &Arc<World>) -> DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(64 * 1024);
+        let channel = Box::new(Wire::new(theirs, world, End::Accepting));
+        let (federation, router, config) = (self.federation.clone(), self.router.clone(), Arc::clone(&self.incoming));
+        tokio::spawn(serve_inbound(federation, router, config, channel));
+        ours
     }
 
     /// A message of the account here to the one there.

@@ -418,6 +418,8 @@ fn rfc6120_4_6_1_white_space_keeps_a_quiet_stream() {
     let mut client = Client::ready();
     assert_eq!(client.wait(Duration::from_secs(299)), "");
     assert_eq!(client.wait(Duration::from_secs(1)), " ");
+    assert_eq!(client.wait(Duration::from_secs(1)), "", "one is enough for a while");
+    assert_eq!(client.wait(Duration::from_secs(299)), " ");
     let message = "<message xmlns='jabber:client' from='r@a.example' to='j@b.example'/>";
     client.now += Duration::from_secs(299);
     client.machine.send(client.now, &stanza(message)).unwrap();
@@ -446,6 +448,44 @@ fn a_peer_that_talks_too_much() {
     }
     assert_eq!(client.ended_with(), Some(StreamCondition::PolicyViolation));
     assert!(most <= 64 * 1024, "P4: {most}");
+}
+
+#[test]
+fn a_peer_whose_domain_took_ours_may_acknowledge_for_as_long_as_it_likes() {
+    let mut client = Client::ready();
+    for _ in 0..1_000 {
+        client.hear(VALID);
+    }
+    assert_eq!(client.ended(), None);
+}
+
+#[test]
+fn rfc6120_4_4_a_peer_that_does_not_close_is_not_waited_for() {
+    let mut client = Client::ready();
+    assert_eq!(client.command(Command::Close(None)), "</stream:stream>");
+    assert_eq!(client.machine.poll_timeout(), Some(client.now + Duration::from_secs(5)));
+    client.wait(Duration::from_secs(4));
+    assert_eq!(client.ended(), None);
+    client.wait(Duration::from_secs(1));
+    assert_eq!(client.ended(), Some(&Ended::Stream(Closed::Cleanly)));
+    let mut client = Client::ready();
+    client.command(Command::Close(None));
+    assert_eq!(client.hear("</stream:stream>"), "", "the end is said once");
+    assert_eq!(client.ended(), Some(&Ended::Stream(Closed::Cleanly)));
+}
+
+#[test]
+fn where_dialback_is_refused_no_further_domain_is_proved_by_it() {
+    let mut client = Client::over_tls(Ways::good().without_dialback(), Purpose::Stanzas);
+    client.hear(HEADER);
+    client.hear(EXTERNAL);
+    client.hear("<success xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>");
+    client.hear(HEADER);
+    client.hear(NOTHING);
+    assert!(client.machine.is_ready(&domain("a.example")));
+    assert_eq!(client.command(Command::AddLocal(domain("a2.example"))), "");
+    assert!(matches!(client.events.last(), Some(Event::PairFailed { reason: PairFailure::NotAllowed, .. })));
+    assert!(client.machine.is_ready(&domain("a.example")));
 }
 
 #[test]

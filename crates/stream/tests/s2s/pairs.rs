@@ -337,9 +337,8 @@ fn the_trail_tells_what_happened_in_words() {
     assert_eq!(pair.ended().unwrap().to_string(), "its certificate does not hold");
 
     let pair = Pair::new(Setting::new(Ways::self_signed(), Ways::self_signed(), Port::DirectTls));
-    let told = told(&pair);
     assert_eq!(
-        told,
+        told(&pair),
         [
             "TLS is established",
             "its certificate is not good for b.example",
@@ -379,6 +378,17 @@ fn the_trail_tells_what_happened_in_words() {
             "its certificate is good for a.example",
             "a.example is logged in by certificate",
             "the stream of a.example was opened",
+        ]
+    );
+
+    assert_eq!(
+        told(&pair)[7..],
+        [
+            "log-in as a.example by certificate (SASL EXTERNAL)",
+            "a.example is logged in by certificate",
+            "the stream of b.example was opened",
+            "it offers STARTTLS: no, EXTERNAL: no, dialback: yes, acknowledgements: yes; takes stanzas of 524288 bytes at most",
+            "it acknowledges stanzas",
         ]
     );
 

@@ -614,7 +614,9 @@ fn rfc6120_8_1_5_the_language_of_the_stream_is_that_of_its_stanzas() {
     server.send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='EXTERNAL'>=</auth>");
     server.send(&HEADER.replace("from=", "xml:lang='de' from="));
     server.send(&message("from='r@a.example' to='j@b.example'"));
+    server.send(&message("from='r@a.example' to='j@b.example' xml:lang='fr'"));
     assert!(server.stanzas()[0].contains("xml:lang='de'"), "{:?}", server.stanzas());
+    assert!(server.stanzas()[1].contains("xml:lang='fr'"), "{:?}", server.stanzas());
 }
 
 #[test]
@@ -629,6 +631,14 @@ fn closing_in_both_directions() {
     assert!(server.is_open());
     assert_eq!(server.wait(Duration::from_secs(1)), "");
     assert!(matches!(server.events.last(), Some(Event::Closed(Closed::Cleanly))));
+    let mut server = Server::proved();
+    server.command(Command::Close(None));
+    assert_eq!(server.send("</stream:stream>"), "", "the end is said once");
+    assert!(matches!(server.events.last(), Some(Event::Closed(Closed::Cleanly))));
+    // A stream is opened before it is closed (RFC 6120 §4.9.1.2).
+    let mut server = Server::new(Ways::good(), Validity::Valid);
+    let answer = server.command(Command::Close(None));
+    assert!(answer.starts_with("<?xml version='1.0'?><stream:stream ") && answer.ends_with("></stream:stream>"));
     let mut server = Server::proved();
     assert_eq!(
         server.command(Command::Close(Some(StreamCondition::SystemShutdown.into()))),
