@@ -6,6 +6,7 @@
 mod file;
 mod suggest;
 
+use crate::memory::Ceiling;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -123,6 +124,8 @@ pub(crate) struct Config {
     pub(crate) plaintext_clients: Permission,
     pub(crate) federation: Federation,
     pub(crate) rate_limits: Permission,
+    /// What the process may hold.
+    pub(crate) memory: Ceiling,
     pub(crate) settings: Settings,
     /// What is accepted but not in force in this version; said at every start.
     pub(crate) notices: Vec<String>,
@@ -215,6 +218,10 @@ impl Checker<'_> {
         self.not_yet(&file, &mut notices)?;
         let tls = self.tls(file.tls, &domains)?;
         notices.extend(readable_keys(&tls));
+        if matches!(file.limits.memory.0, Ceiling::At(_)) && file.limits.memory.0.bytes().is_none() {
+            notices
+                .push("limits.memory has no effect: what a process holds cannot be measured on this system".to_owned());
+        }
         Ok(Config {
             path: self.path.to_owned(),
             data_dir: self.at(&file.data_dir),
@@ -222,6 +229,7 @@ impl Checker<'_> {
             plaintext_clients: Permission::from_flag(file.c2s.allow_plaintext),
             federation: self.federation(file.s2s, &domains)?,
             rate_limits: Permission::from_flag(file.limits.enabled),
+            memory: file.limits.memory.0,
             settings: Settings {
                 archive: ArchiveSettings {
                     enabled: file.archive.enabled,

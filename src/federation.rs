@@ -11,7 +11,7 @@ use stonechat_net::{
     AddressLimits, Addresses, Certificates, DomainLimits, Domains, PeerDialler, PeerFront, RandomOf, Rate, Roots,
     accept_peer, hosts_of,
 };
-use stonechat_router::Router;
+use stonechat_router::{Memory, Router};
 use stonechat_s2s::{
     Federation, HickoryResolver, Pace, PrivateAddresses, Security, Settings, Switch, Target, Unpaced, serve_inbound,
 };
@@ -21,7 +21,11 @@ use stonechat_stream::{
 use tokio::net::TcpStream;
 
 /// What connections to other servers need.
-pub(crate) fn peers(config: &Config, certificates: Arc<Certificates>) -> Result<Arc<PeerFront>, Failure> {
+pub(crate) fn peers(
+    config: &Config,
+    certificates: Arc<Certificates>,
+    memory: Arc<Memory>,
+) -> Result<Arc<PeerFront>, Failure> {
     let roots = Roots::load(&config.federation.extra_roots)
         .map_err(|error| Failure::new(ErrorCode::CertificateUnusable, error.to_string()))?;
     let addresses = match config.rate_limits {
@@ -33,7 +37,7 @@ pub(crate) fn peers(config: &Config, certificates: Arc<Certificates>) -> Result<
         }),
         Permission::Refused => None,
     };
-    Ok(Arc::new(PeerFront { certificates, roots: Arc::new(roots), addresses: Addresses::new(addresses) }))
+    Ok(Arc::new(PeerFront { certificates, roots: Arc::new(roots), addresses: Addresses::new(addresses), memory }))
 }
 
 struct SystemRandom;

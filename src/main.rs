@@ -8,6 +8,7 @@ mod federation;
 mod init;
 mod keys;
 mod logging;
+mod memory;
 mod output;
 mod serve;
 mod server;

@@ -139,6 +139,11 @@ fn cell_of(key: &str, value: &Value) -> String {
 
 fn cell(value: &Value) -> String {
     match value {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(key, value)| format!("{} {}", label(key), cell_of(key, value)))
+            .collect::<Vec<_>>()
+            .join(", "),
         Value::Null => "-".to_owned(),
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),

@@ -14,7 +14,9 @@ use stonechat_net::{
     AddressLimits, Addresses, Bound, Certificates, ClientFront, ClientLimits, ClientTransport, Listener, bind,
     serve_client,
 };
-use stonechat_router::{Durability, Hosts, NoRemote, Parts, Random, Registrar, Registry, Remote, Router, Settings};
+use stonechat_router::{
+    Durability, Hosts, Memory, NoRemote, Parts, Random, Registrar, Registry, Remote, Router, Settings,
+};
 use stonechat_sasl::DecoySecret;
 use stonechat_store::Store;
 use stonechat_store_sqlite::{Options, SqliteStore};
@@ -68,14 +70,19 @@ pub(crate) fn registry() -> Result<Registry, Failure> {
     Registry::build(registrar).map_err(|error| Failure::new(ErrorCode::Internal, error.to_string()))
 }
 
-fn router(config: &Config, store: Arc<dyn Store>, remote: Arc<dyn Remote>) -> Result<Router, Failure> {
+fn router(
+    config: &Config,
+    store: Arc<dyn Store>,
+    remote: Arc<dyn Remote>,
+    memory: Arc<Memory>,
+) -> Result<Router, Failure> {
     let parts = Parts::new(hosts(config)?, config.settings.clone(), store, registry()?, remote, Arc::new(OsRandom));
-    Ok(Router::new(parts))
+    Ok(Router::new(Parts { memory, ..parts }))
 }
 
 /// Commands on the store of a server that does not run.
 pub(crate) fn offline(config: &Config) -> Result<Admin, Failure> {
-    let router = router(config, open_store(config)?, Arc::new(NoRemote))?;
+    let router = router(config, open_store(config)?, Arc::new(NoRemote), Arc::default())?;
     Ok(Admin { router, federation: None, certificates: None, lifecycle: None, version: env!("CARGO_PKG_VERSION") })
 }
 
@@ -115,9 +122,11 @@ pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
     let store = open_store(&config)?;
     let decoy = secret(&*store, "decoy").await?;
     let dialback = secret(&*store, "dialback").await?;
-    let peers = federation::peers(&config, Arc::clone(&certificates))?;
+    let memory: Arc<Memory> = Arc::default();
+    memory.set_ceiling(config.memory.bytes());
+    let peers = federation::peers(&config, Arc::clone(&certificates), Arc::clone(&memory))?;
     let federation = federation::start(&config, Arc::clone(&peers), &dialback)?;
-    let router = router(&config, store, Arc::new(federation.clone()))?;
+    let router = router(&config, store, Arc::new(federation.clone()), memory)?;
     // The store is open, so nobody else uses the directory.
     router.set_token_secret(crate::token_key::load(&config.data_dir, &OsRandom)?);
     let (limits, addresses) = match config.rate_limits {
@@ -170,6 +179,7 @@ pub(crate) async fn start(config: Config) -> Result<Server, Failure> {
             let _ = tokio::time::timeout(Duration::from_secs(3600), expiry.notified()).await;
         }
     }));
+    tasks.push(tokio::spawn(crate::memory::watch(router.clone())));
     let sweeper = router.clone();
     tasks.push(tokio::spawn(async move {
         loop {
@@ -256,10 +266,12 @@ impl Listeners<Listener> {
         let servers = self.s2s.into_iter().map(|l| (l, stonechat_stream::S2sTransport::StartTls));
         let direct = self.s2s_tls.into_iter().map(|l| (l, stonechat_stream::S2sTransport::DirectTls));
         for (listener, transport) in servers.chain(direct) {
-            let incoming = Arc::clone(incoming);
+            let (incoming, memory) = (Arc::clone(incoming), Arc::clone(front.router.memory()));
             tasks.push(tokio::spawn(async move {
                 loop {
                     let (socket, peer) = listener.accept().await;
+                    // Abuse case 149: the first of those who come too much waits here, and the others behind it.
+                    memory.admits_newcomers().await;
                     incoming.take(socket, peer, transport);
                 }
             }));
@@ -274,6 +286,7 @@ impl Listeners<Listener> {
             tasks.push(tokio::spawn(async move {
                 loop {
                     let (socket, peer) = listener.accept().await;
+                    front.router.memory().admits_newcomers().await;
                     tokio::spawn(serve_client(Arc::clone(&front), socket, peer, transport));
                 }
             }));
@@ -367,7 +380,9 @@ impl Control {
         note("s2s", old.federation != Federation { access, ..new.federation.clone() }, false);
         note("archive", old.settings.archive != new.settings.archive, true);
         note("storage.durability", old.settings.durability != new.settings.durability, false);
+        note("limits.memory", old.memory != new.memory, true);
         note("limits.enabled", old.rate_limits != new.rate_limits, false);
+        self.router.memory().set_ceiling(new.memory.bytes());
         self.router.set_hosts(hosts);
         self.federation.set_access(&self.router, new.federation.access.clone());
         // The store was opened with the old one: the two must agree on what a commit is.

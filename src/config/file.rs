@@ -1,5 +1,6 @@
 //! What may stand in the file, key by key. Unknown keys are errors.
 
+use crate::memory::Ceiling;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -162,11 +163,34 @@ pub(super) struct Storage {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Limits {
     pub(super) enabled: bool,
+    pub(super) memory: Memory,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { enabled: true }
+        Limits { enabled: true, memory: Memory(Ceiling::Auto) }
+    }
+}
+
+/// `"auto"`, `"off"`, or a size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "SizeText")]
+pub(super) struct Memory(pub(super) Ceiling);
+
+impl TryFrom<SizeText> for Memory {
+    type Error = String;
+    fn try_from(text: SizeText) -> Result<Self, String> {
+        let Size(bytes) = match &text {
+            SizeText::Text(word) if word == "auto" => return Ok(Memory(Ceiling::Auto)),
+            SizeText::Text(word) if word == "off" => return Ok(Memory(Ceiling::Off)),
+            SizeText::Text(word) => Size::try_from(SizeText::Text(word.clone()))
+                .map_err(|_| format!("\"{word}\" is not \"auto\", \"off\" or a size, as \"2GiB\" is"))?,
+            SizeText::Number(bytes) => Size(*bytes),
+        };
+        if bytes < crate::memory::LEAST {
+            return Err(format!("{bytes} bytes are too few to serve anybody: at least \"16MiB\""));
+        }
+        Ok(Memory(Ceiling::At(bytes)))
     }
 }
 
@@ -305,6 +329,18 @@ mod tests {
         assert_eq!(Keep::try_from("forever".to_owned()), Ok(Keep::Forever));
         for text in ["", "0d", "d", "-1d", "90", "90m", "99999999999999999y"] {
             assert!(Keep::try_from(text.to_owned()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_memory_ceiling_is_a_size_or_a_word() {
+        let text = |text: &str| Memory::try_from(SizeText::Text(text.into()));
+        assert_eq!(text("auto"), Ok(Memory(Ceiling::Auto)));
+        assert_eq!(text("off"), Ok(Memory(Ceiling::Off)));
+        assert_eq!(text("2GiB"), Ok(Memory(Ceiling::At(2 << 30))));
+        assert_eq!(Memory::try_from(SizeText::Number(16 << 20)), Ok(Memory(Ceiling::At(16 << 20))));
+        for wrong in ["15MiB", "0", "none", "", "2 parsecs"] {
+            assert!(text(wrong).is_err(), "{wrong}");
         }
     }
 

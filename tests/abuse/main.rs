@@ -15,6 +15,7 @@ mod support;
 
 mod admin;
 mod crowds;
+mod memory;
 mod scarce;
 mod stanzas;
 
@@ -33,7 +34,11 @@ struct Person {
 
 impl Person {
     async fn bound(server: &Server, name: &str, resource: &str) -> Person {
-        let mut wire = Wire::dial(server.port.get(), None).await.expect("the server listens");
+        let wire = Wire::dial(server.port.get(), None).await.expect("the server listens");
+        Person::bound_over(wire, name, resource).await
+    }
+
+    async fn bound_over(mut wire: Wire, name: &str, resource: &str) -> Person {
         wire.open().await.expect("features");
         wire.log_in(name).await.expect("logged in");
         wire.bind(resource).await.expect("bound");

@@ -76,6 +76,7 @@ impl Server {
             remote: Arc::new(NoRemote),
             clock,
             random,
+            memory: Arc::default(),
         })
     }
 }
@@ -100,6 +101,9 @@ impl Outbox for Inbox {
         Box::pin(std::future::ready(true))
     }
     fn close(&self, _error: Option<StreamError>) {}
+    fn cut(&self) {
+        self.close(None);
+    }
     fn queued_bytes(&self) -> usize {
         0
     }

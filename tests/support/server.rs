@@ -30,6 +30,8 @@ pub struct Options {
     pub transport: Transport,
     /// Whether rates are limited: a crowd from one address is no use case.
     pub limits: Limits,
+    /// `limits.memory`, as it stands in the file.
+    pub memory: &'static str,
     /// What a shell does before it becomes the server: bounds of the process, for one.
     pub before: &'static str,
     /// What is logged.
@@ -64,6 +66,7 @@ impl Default for Options {
             archive: Archive::On,
             transport: Transport::Plain,
             limits: Limits::On,
+            memory: "\"auto\"",
             before: "true",
             log: "info",
         }
@@ -84,9 +87,8 @@ impl Options {
         if self.archive == Archive::Off {
             text.push_str("[archive]\nenabled = false\n");
         }
-        if self.limits == Limits::Off {
-            text.push_str("[limits]\nenabled = false\n");
-        }
+        let limits = self.limits == Limits::On;
+        text.push_str(&format!("[limits]\nenabled = {limits}\nmemory = {}\n", self.memory));
         text
     }
 }

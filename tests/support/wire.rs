@@ -48,6 +48,14 @@ impl Wire {
         Ok(Wire::over(Socket::plain(Wire::connect(port, source).await?)))
     }
 
+    /// The same, taking next to nothing ahead of what is read.
+    pub async fn dial_narrow(port: u16) -> Result<Wire, Lost> {
+        let socket = TcpSocket::new_v4().map_err(|_| Lost::Broken)?;
+        socket.set_recv_buffer_size(4096).map_err(|_| Lost::Broken)?;
+        let stream = socket.connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.map_err(|_| Lost::Broken)?;
+        Ok(Wire::over(Socket::plain(stream)))
+    }
+
     /// The same, inside TLS.
     pub async fn dial_tls(port: u16, source: Option<Ipv4Addr>) -> Result<Wire, Lost> {
         let stream = Wire::connect(port, source).await?;
@@ -76,6 +84,22 @@ impl Wire {
     /// How often it waited for an answer so far.
     pub fn flights(&self) -> u32 {
         self.flights
+    }
+
+    /// Reads whatever comes, and looks at none of it, until the connection ends.
+    pub async fn discard(mut self) {
+        let mut bytes = vec![0; 64 * 1024];
+        while self.stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {}
+    }
+
+    /// Whether the server has said something that was not read yet.
+    pub async fn has_something(&mut self) -> bool {
+        let mut bytes = [0; 64];
+        // A socket that has something is ready at the first look.
+        match tokio::time::timeout(Duration::ZERO, self.stream.read(&mut bytes)).await {
+            Ok(read) => read.is_ok(),
+            Err(_) => false,
+        }
     }
 
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), Lost> {

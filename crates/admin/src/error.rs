@@ -75,6 +75,7 @@ codes! {
     NoSuchSession = "SES-001", NotFound, "No session is bound to that address. `stonechat session list` shows those there are.";
     NoSuchLink = "S2S-001", NotFound, "Nothing is known of that domain: no stream to it and no attempt. `stonechat s2s ping DOMAIN` makes one.";
     PingFailed = "S2S-002", Failed, "The other server did not answer. `stonechat s2s explain DOMAIN` tells what was tried and what happened.";
+    MemoryShort = "MEM-001", Failed, "The server nears the memory that it may hold (`limits.memory`), and gives way: it forgets what it only remembers, ends the sessions that hold the most, lets nobody new in, and reads more slowly, in this order. Nothing that was acknowledged is lost. `stonechat session list` shows what is queued for whom; more memory, or a higher ceiling, ends it for good.";
     UnknownCode = "CTL-007", NotFound, "There is no such code.";
 }
 

@@ -57,6 +57,9 @@ impl Outbox for Nowhere {
         Box::pin(std::future::ready(true))
     }
     fn close(&self, _error: Option<StreamError>) {}
+    fn cut(&self) {
+        self.close(None);
+    }
     fn queued_bytes(&self) -> usize {
         0
     }
@@ -84,6 +87,7 @@ impl Desk {
             remote: Arc::new(NoRemote),
             clock: Arc::new(Still(Instant::now())),
             random: Arc::new(NotRandom),
+            memory: Arc::default(),
         });
         let account = BareJid::parse(JID).unwrap();
         let credentials = Credentials::derive(&prepare_password("pencil").unwrap(), [[1; 16]; 3], 1);

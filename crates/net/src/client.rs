@@ -25,9 +25,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain};
-use stonechat_router::{ClientSession, Ending, LoginStart, Router, Turn};
+use stonechat_router::{Asked, ClientSession, Ending, Holding, LoginStart, Peer, Router, Turn};
 use stonechat_sasl::DecoySecret;
-use stonechat_stanza::ContentNamespace;
+use stonechat_stanza::{ContentNamespace, StreamCondition, StreamError};
 use stonechat_stream::TlsFacts;
 use stonechat_stream::c2s::{C2s, Command, Config, Event, Limits, Transport};
 use tokio::net::TcpStream;
@@ -193,7 +193,7 @@ async fn accept(
             return None;
         }
     };
-    let link = Arc::new(Link::new(socket, ContentNamespace::Client, front.limits.link));
+    let link = Arc::new(Link::new(socket, ContentNamespace::Client, front.limits.link, front.router.memory()));
     let mut machine = C2s::new(Arc::clone(front.config(transport)), Instant::now());
     if transport == ClientTransport::DirectTls {
         let choice = Choice::ByServerName(&front.certificates);
@@ -207,6 +207,7 @@ async fn accept(
         bytes: front.limits.bytes.map(|rate| Bucket::full(rate, now)),
         stanzas: front.limits.stanzas.map(|rate| Bucket::full(rate, now)),
         login: front.router.login_start(),
+        held: Holding::new(front.router.memory()),
         front,
         link,
         machine,
@@ -247,20 +248,26 @@ struct Driver {
     alarm: Alarm,
     bytes: Option<Bucket>,
     stanzas: Option<Bucket>,
+    /// What the client has not sent whole yet.
+    held: Holding,
     failures: u32,
-    /// Reading stops until then: a rate was passed, or a log-in failed.
+    /// Reading stops until then: a rate was passed, a log-in failed, or memory is short.
     paused_until: Option<Instant>,
     account: Option<BareJid>,
     /// The id of the client's user agent, when it told one.
-    device: Option<String>,
+    device: Option<Box<str>>,
     /// The session that it wanted back in vain.
-    instead_of: Option<String>,
+    instead_of: Option<Box<str>>,
     /// When the last log-in began.
     login: LoginStart,
     /// Stanzas that the client wants acknowledged (XEP-0198 §4).
     owed: Option<u32>,
     /// How the stream ends, if it ended now.
     ending: Ending,
+}
+
+fn short_of_memory() -> StreamError {
+    StreamError::new(StreamCondition::ResourceConstraint).with_text("this server is short of memory")
 }
 
 fn poll_handles_more(session: &mut Option<ClientSession>, cx: &mut Context<'_>) -> Poll<()> {
@@ -377,6 +384,17 @@ impl Driver {
         }
     }
 
+    /// What a shortage of memory asks of a connection that has just been read from (abuse case 149).
+    fn give_way(&mut self, now: Instant) {
+        self.held.holds(self.machine.held());
+        let peer = if self.session.is_some() { Peer::Known } else { Peer::Stranger };
+        match self.held.asked_of(peer) {
+            Asked::Nothing => {}
+            Asked::Pause(pause) => self.paused_until = self.paused_until.max(now.checked_add(pause)),
+            Asked::End => self.machine.command(now, Command::Close(Some(short_of_memory()))),
+        }
+    }
+
     fn receive(&mut self) -> Going {
         let now = Instant::now();
         let machine = &mut self.machine;
@@ -388,6 +406,7 @@ impl Driver {
                         self.paused_until = self.paused_until.max(now.checked_add(wait));
                     }
                 }
+                self.give_way(now);
                 Going::On
             }
             Ok(Received::Nothing) => Going::On,

@@ -9,9 +9,9 @@ use smallvec::SmallVec;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use stonechat_router::{Delivery, Outbox, Pushed};
+use stonechat_router::{Delivery, Holding, Memory, Outbox, Pushed, Room};
 use stonechat_stanza::{ContentNamespace, StreamCondition, StreamError};
 use tokio::net::TcpStream;
 use tokio::sync::futures::Notified;
@@ -23,7 +23,8 @@ const LINGER: std::time::Duration = std::time::Duration::from_secs(2);
 /// Bounds of one connection's outbox.
 #[derive(Clone, Copy, Debug)]
 pub struct LinkLimits {
-    /// Bytes queued and not yet taken by the socket. Beyond it the connection ends (P4).
+    /// Bytes queued and not yet taken by the socket. Beyond it the connection ends (P4), and earlier when all queues of the
+    /// server together are too much ([`Memory`]).
     pub outbox_bytes: usize,
 }
 
@@ -60,6 +61,8 @@ struct State {
     dirty: bool,
     /// What others pushed while the stream's own answer is made, which goes first.
     corked: Option<Vec<u8>>,
+    /// What is queued, as it is counted with what other connections have queued.
+    holding: Holding,
     /// Who waits for everything queued to be taken by the socket.
     waiters: SmallVec<[oneshot::Sender<bool>; 1]>,
     closing: Closing,
@@ -100,7 +103,7 @@ pub(crate) enum Shake {
 
 impl Link {
     /// Wraps a connected socket whose stanzas are written in this content namespace.
-    pub fn new(socket: TcpStream, namespace: ContentNamespace, limits: LinkLimits) -> Link {
+    pub fn new(socket: TcpStream, namespace: ContentNamespace, limits: LinkLimits, memory: &Arc<Memory>) -> Link {
         Link {
             socket,
             namespace,
@@ -111,6 +114,7 @@ impl Link {
                 offset: 0,
                 dirty: false,
                 corked: None,
+                holding: Holding::new(memory),
                 waiters: SmallVec::new(),
                 closing: Closing::Open,
             }),
@@ -363,8 +367,19 @@ impl State {
         self.plain.len().saturating_sub(self.offset).saturating_add(sealed).saturating_add(corked)
     }
 
+    /// Counts what is queued with what others have queued.
+    fn count(&mut self) {
+        self.holding.holds(self.queued());
+    }
+
     /// Queues what somebody else than the stream itself has to say.
     fn queue(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Pushed {
+        let pushed = self.place(write);
+        self.count();
+        pushed
+    }
+
+    fn place(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Pushed {
         match &mut self.corked {
             // It is flushed when the cork comes off.
             Some(held) => {
@@ -389,6 +404,7 @@ impl State {
     fn write_out(&mut self, socket: &TcpStream) -> io::Result<()> {
         self.dirty = false;
         let result = self.try_write_out(socket);
+        self.count();
         match &result {
             Ok(()) if !self.has_unwritten() => {
                 for waiter in self.waiters.drain(..) {
@@ -441,6 +457,11 @@ impl State {
 
     fn die(&mut self) {
         self.closing = Closing::Dead;
+        // Nobody is sent it any more, and the connection's task may take its time to end.
+        self.plain = Vec::new();
+        self.offset = 0;
+        self.corked = None;
+        self.count();
         for waiter in self.waiters.drain(..) {
             let _ = waiter.send(false);
         }
@@ -453,7 +474,14 @@ impl Outbox for Link {
         if state.closing != Closing::Open {
             return Pushed::Closed;
         }
-        if state.queued().saturating_add(delivery.stanza.size()) > self.limits.outbox_bytes {
+        let (size, most) = (delivery.stanza.size(), self.limits.outbox_bytes);
+        // One turn may have more to say than the bound, and not because the peer does not read: the socket is asked first.
+        if state.holding.room(size, most) == Room::None && state.write_out(&self.socket).is_err() {
+            drop(state);
+            self.wake.notify_one();
+            return Pushed::Closed;
+        }
+        if state.holding.room(size, most) == Room::None {
             // P4: a reader that does not keep up loses its connection, never slows anybody else.
             let error = StreamError::new(StreamCondition::ResourceConstraint).with_text("you read too slowly");
             state.closing = Closing::Asked(Some(error));
@@ -497,6 +525,11 @@ impl Outbox for Link {
             drop(state);
             self.wake.notify_one();
         }
+    }
+
+    fn cut(&self) {
+        self.lock().die();
+        self.wake.notify_one();
     }
 
     fn queued_bytes(&self) -> usize {

@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use stonechat_jid::Domain;
+use stonechat_router::Memory;
 use stonechat_s2s::{Channel, Dialler, Judgement, TlsRole};
 use stonechat_stanza::ContentNamespace;
 use stonechat_stream::{PeerCertificate, TlsFacts, Validity};
@@ -32,6 +33,8 @@ pub struct PeerFront {
     pub roots: Arc<Roots>,
     /// What addresses may do.
     pub addresses: Arc<Addresses>,
+    /// What queues are counted with.
+    pub memory: Arc<Memory>,
 }
 
 /// A connection to another server.
@@ -78,7 +81,7 @@ pub fn accept_peer(front: &Arc<PeerFront>, socket: TcpStream, peer: SocketAddr) 
 
 impl PeerChannel {
     fn new(front: Arc<PeerFront>, socket: TcpStream, peer: SocketAddr, place: Option<Place>) -> Self {
-        let link = Link::new(socket, ContentNamespace::Server, LinkLimits::default());
+        let link = Link::new(socket, ContentNamespace::Server, LinkLimits::default(), &front.memory);
         PeerChannel { front, link, peer, chain: Vec::new(), _place: place }
     }
 

@@ -56,6 +56,7 @@ impl Authority {
             certificates: Arc::new(certificates.unwrap()),
             roots: Arc::clone(&self.roots),
             addresses: Addresses::new(None),
+            memory: Arc::default(),
         })
     }
 }

@@ -62,6 +62,9 @@ impl Outbox for Paper {
         Box::pin(ready(true))
     }
     fn close(&self, _: Option<StreamError>) {}
+    fn cut(&self) {
+        self.close(None);
+    }
     fn queued_bytes(&self) -> usize {
         0
     }
@@ -89,6 +92,7 @@ fn router() -> Router {
         remote: Arc::new(Now),
         clock: Arc::new(Now),
         random: Arc::new(Now),
+        memory: Arc::default(),
     })
 }
 

@@ -94,11 +94,25 @@ impl Shards {
     }
 
     pub(crate) fn sweep(&self, now: Instant) {
+        self.take_out(|state| state.is_idle(now));
+    }
+
+    /// Takes out the cells that have no sessions, however lately they were used.
+    pub(crate) fn take_out_unused(&self) {
+        self.take_out(|state| state.sessions.is_empty() && !matches!(state.load, Load::Loading(_)));
+    }
+
+    fn take_out(&self, is_out: impl Fn(&State) -> bool) {
         for shard in &self.shards {
-            lock(shard).retain(|_, cell| {
+            let mut shard = lock(shard);
+            shard.retain(|_, cell| {
                 // Somebody holds the cell and may be about to use it: keep it, or two cells of one account could live.
-                Arc::strong_count(cell) > 1 || !cell.lock().is_idle(now)
+                Arc::strong_count(cell) > 1 || !is_out(&cell.lock())
             });
+            // The table of many that are gone is given back too.
+            if shard.capacity() > shard.len().saturating_mul(4) {
+                shard.shrink_to_fit();
+            }
         }
     }
 }
@@ -300,7 +314,7 @@ impl Cell {
         state.sessions.push(Session {
             id,
             jid: jid.clone(),
-            out: Outflow::new(Arc::clone(outbox)),
+            out: Outflow::new(Arc::clone(outbox), router.memory()),
             facts,
             carbons: Carbons::Disabled,
             history: History::Sent,

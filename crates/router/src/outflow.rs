@@ -7,10 +7,10 @@
 //! The number of a stanza in its stream is known when it enters, because everything that can be held back or replaced is
 //! held back before it gets a place in the line.
 //!
-//! Bounds (P4): the line and the unacknowledged stanzas have one bound in bytes and one in number; what waits for attention
-//! is let out when it grows. A session that passes them is ended, and the delivery plan says what becomes of the rest.
+//! Bounds (P4): the line and the unacknowledged stanzas have one bound in bytes and one in number, and less when the whole
+//! server is short of memory ([`crate::memory`]); what waits for attention is let out when it grows. A session that passes them is ended, and the delivery plan says what becomes of the rest.
 
-use crate::{Delivery, Outbox, Pushed, Turn};
+use crate::{Delivery, Holding, Memory, Outbox, Pushed, Room, Turn};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -150,7 +150,7 @@ pub(crate) struct Outflow {
     idle: Vec<(Option<Ticket>, Item)>,
     idle_bytes: usize,
     /// Bytes of the line and of what is unacknowledged.
-    bytes: usize,
+    held: Holding,
     attention: Attention,
     counting: Option<Box<Counting>>,
 }
@@ -165,7 +165,7 @@ pub enum Attention {
 }
 
 impl Outflow {
-    pub(crate) fn new(link: Arc<dyn Outbox>) -> Outflow {
+    pub(crate) fn new(link: Arc<dyn Outbox>, memory: &Arc<Memory>) -> Outflow {
         Outflow {
             link: Some(link),
             line: VecDeque::new(),
@@ -173,15 +173,22 @@ impl Outflow {
             numberings: 0,
             idle: Vec::new(),
             idle_bytes: 0,
-            bytes: 0,
+            held: Holding::new(memory),
             attention: Attention::Active,
             counting: None,
         }
     }
 
     /// One that waits to be resumed, as it was saved.
-    pub(crate) fn restored(id: SmId, sent: u64, unacknowledged: Vec<Item>, attention: Attention) -> Outflow {
-        let bytes = unacknowledged.iter().map(|item| item.stanza.size()).sum();
+    pub(crate) fn restored(
+        id: SmId,
+        sent: u64,
+        unacknowledged: Vec<Item>,
+        attention: Attention,
+        memory: &Arc<Memory>,
+    ) -> Outflow {
+        let mut held = Holding::new(memory);
+        held.holds(unacknowledged.iter().map(|item| item.stanza.size()).sum());
         let counting = Counting { sent, unacknowledged: unacknowledged.into(), ..Counting::new(Some(id)) };
         Outflow {
             link: None,
@@ -190,7 +197,7 @@ impl Outflow {
             numberings: 0,
             idle: Vec::new(),
             idle_bytes: 0,
-            bytes,
+            held,
             attention,
             counting: Some(Box::new(counting)),
         }
@@ -232,12 +239,20 @@ impl Outflow {
     }
 
     pub(crate) fn queued_bytes(&self) -> usize {
-        self.link.as_ref().map_or(0, |link| link.queued_bytes()).saturating_add(self.bytes)
+        self.link.as_ref().map_or(0, |link| link.queued_bytes()).saturating_add(self.held.bytes())
     }
 
     pub(crate) fn close(&self, error: Option<StreamError>) {
         if let Some(link) = &self.link {
             link.close(error);
+        }
+    }
+
+    /// The connection ends at once, and the session with it.
+    pub(crate) fn cut(&mut self) {
+        self.forbid_resumption();
+        if let Some(link) = &self.link {
+            link.cut();
         }
     }
 
@@ -311,14 +326,14 @@ impl Outflow {
         if self.is_full(item.stanza.size()) {
             return self.overflow();
         }
-        self.bytes = self.bytes.saturating_add(item.stanza.size());
+        self.held.grow(item.stanza.size());
         self.line.push_back(Entry::Stanza(ticket, item));
         Pushed::Queued
     }
 
     fn is_full(&self, more: usize) -> bool {
         let waiting = self.counting.as_ref().map_or(0, |counting| counting.unacknowledged.len());
-        self.line.len().saturating_add(waiting) >= MAX_STANZAS || self.bytes.saturating_add(more) > MAX_BYTES
+        self.line.len().saturating_add(waiting) >= MAX_STANZAS || self.held.room(more, MAX_BYTES) == Room::None
     }
 
     /// P4: whoever does not take or acknowledge what it is sent loses its session, and slows nobody down.
@@ -344,7 +359,7 @@ impl Outflow {
             return Pushed::Closed;
         }
         counting.sent = counting.sent.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(item.stanza.size());
+        self.held.grow(item.stanza.size());
         if let Some(link) = &self.link {
             // What the connection does not take any more is taken by the one that resumes the session.
             turn.push(link, Delivery::of(&item.stanza));
@@ -361,13 +376,13 @@ impl Outflow {
         loop {
             match self.line.pop_front() {
                 Some(Entry::Stanza(None, item)) => {
-                    self.bytes = self.bytes.saturating_sub(item.stanza.size());
+                    self.held.shrink(item.stanza.size());
                     let size = item.stanza.size();
                     match self.emit(item.clone(), turn) {
                         Pushed::First | Pushed::Queued => {}
                         Pushed::Overflow | Pushed::Closed => {
                             // It is left for whoever ends the session to deal out.
-                            self.bytes = self.bytes.saturating_add(size);
+                            self.held.grow(size);
                             self.line.push_front(Entry::Stanza(None, item));
                             return;
                         }
@@ -420,7 +435,7 @@ impl Outflow {
             }
             _ => true,
         });
-        self.bytes = self.bytes.saturating_sub(freed);
+        self.held.shrink(freed);
         self.pump(turn);
     }
 
@@ -452,7 +467,7 @@ impl Outflow {
         }
         self.idle_bytes = 0;
         for (ticket, item) in std::mem::take(&mut self.idle) {
-            self.bytes = self.bytes.saturating_add(item.stanza.size());
+            self.held.grow(item.stanza.size());
             self.line.push_back(Entry::Stanza(ticket, item));
         }
         self.pump(turn);
@@ -477,7 +492,7 @@ impl Outflow {
         }
         let mut spooled = false;
         for item in counting.unacknowledged.drain(..more) {
-            self.bytes = self.bytes.saturating_sub(item.stanza.size());
+            self.held.shrink(item.stanza.size());
             spooled |= item.facts.spooled != Spooled::No;
         }
         counting.requested = Requested::No;

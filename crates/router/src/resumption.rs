@@ -15,7 +15,7 @@ use crate::effects::Effects;
 use crate::outflow::{Acknowledged, Attention, Facts, Item, Outflow, Shared, Spooled};
 use crate::revocations::Revoked;
 use crate::session::Inbound;
-use crate::{ClientSession, Commits, Delivery, Outbox, Router, SessionFacts, SessionId, Turn};
+use crate::{ClientSession, Commits, Delivery, Memory, Outbox, Router, SessionFacts, SessionId, Turn};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -451,7 +451,8 @@ impl Router {
         let at = self.inner.clock.monotonic().saturating_duration_since(self.inner.started);
         for session in saved {
             let remaining = Duration::from_millis(session.until.saturating_sub(now)).min(RESUMPTION);
-            match restored(cell, &session, SessionId(self.inner.next_session.fetch_add(1, Ordering::Relaxed)), at) {
+            let id = SessionId(self.inner.next_session.fetch_add(1, Ordering::Relaxed));
+            match restored(cell, &session, id, at, self.memory()) {
                 Some(restored) => {
                     let id = restored.id;
                     cell.lock().sessions.push(restored);
@@ -622,12 +623,12 @@ fn xml(stanza: &Stanza) -> String {
     String::from_utf8(stanza.to_xml()).unwrap_or_default()
 }
 
-fn restored(cell: &Cell, saved: &SavedSession, id: SessionId, at: Duration) -> Option<Session> {
+fn restored(cell: &Cell, saved: &SavedSession, id: SessionId, at: Duration, memory: &Arc<Memory>) -> Option<Session> {
     let state: Saved = serde_json::from_slice(&saved.state).ok()?;
     let jid: FullJid = cell.jid.with_resource(&state.resource, stonechat_jid::Level::Routing).ok()?;
     let attention = if state.inactive { Attention::Inactive } else { Attention::Active };
     let items = |items: &[SavedItem]| items.iter().filter_map(SavedItem::item).collect::<Vec<_>>();
-    let mut out = Outflow::restored(saved.id, state.sent, items(&state.unacknowledged), attention);
+    let mut out = Outflow::restored(saved.id, state.sent, items(&state.unacknowledged), attention, memory);
     for item in items(&state.line) {
         out.place(None, item.facts, Delivery::of(&item.stanza), &mut Turn::new());
     }

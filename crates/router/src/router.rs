@@ -5,8 +5,8 @@ use crate::committer::Committer;
 use crate::push::Notifications;
 use crate::revocations::Revocations;
 use crate::{
-    AccountError, AccountPresence, Clock, Commits, Context, Hosts, Random, Registry, Remote, Settings, SystemClock,
-    Turn,
+    AccountError, AccountPresence, Clock, Commits, Context, Hosts, Memory, Random, Registry, Remote, Settings,
+    SystemClock, Turn,
 };
 use arc_swap::ArcSwap;
 use std::collections::{HashMap, HashSet};
@@ -38,6 +38,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// Randomness.
     pub random: Arc<dyn Random>,
+    /// What is known of the process's memory, and shared with whoever queues.
+    pub memory: Arc<Memory>,
 }
 
 pub(crate) struct Inner {
@@ -48,6 +50,7 @@ pub(crate) struct Inner {
     pub(crate) remote: Arc<dyn Remote>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) shards: Shards,
     pub(crate) sessions: AtomicU64,
     /// Whether all connections were ended: nobody comes in any more.
@@ -75,7 +78,7 @@ pub struct Router {
 }
 
 impl Parts {
-    /// Parts for production, with the operating system's clocks.
+    /// Parts for production, with the operating system's clocks and a memory without a ceiling.
     pub fn new(
         hosts: Hosts,
         settings: Settings,
@@ -84,7 +87,7 @@ impl Parts {
         remote: Arc<dyn Remote>,
         random: Arc<dyn Random>,
     ) -> Parts {
-        Parts { hosts, settings, store, registry, remote, clock: Arc::new(SystemClock), random }
+        Parts { hosts, settings, store, registry, remote, clock: Arc::new(SystemClock), random, memory: Arc::default() }
     }
 }
 
@@ -102,6 +105,7 @@ impl Router {
                 remote: parts.remote,
                 clock: parts.clock,
                 random: parts.random,
+                memory: parts.memory,
                 shards: Shards::new(),
                 sessions: AtomicU64::new(0),
                 closed: AtomicBool::new(false),
@@ -160,6 +164,10 @@ impl Router {
     /// Randomness.
     pub fn random(&self) -> &Arc<dyn Random> {
         &self.inner.random
+    }
+    /// What is known of the process's memory.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.inner.memory
     }
     /// Time since the router was made.
     pub fn uptime(&self) -> Duration {

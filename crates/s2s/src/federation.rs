@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use stonechat_jid::Domain;
-use stonechat_router::{Outward, Record, Remote, Router};
+use stonechat_router::{Outward, Record, Remote, Router, Shortage};
 use stonechat_stanza::{IqType, Stanza, StanzaCondition, StanzaError, ns};
 use stonechat_stream::s2s_out::{self, Question};
 use stonechat_stream::{Dialback, DialbackSecret, Random, S2sPolicy};
@@ -327,8 +327,12 @@ impl Federation {
         match (links.phase, link) {
             (Phase::Running, Some(link)) => Some(link),
             (Phase::Running, None) if links.table.len() >= self.inner.settings.links => None,
+            // Abuse case 149: what was accepted before a restart was promised.
+            (Phase::Running, None) if router.memory().shortage() >= Shortage::Newcomers && !waiting.is_patient() => {
+                None
+            }
             (Phase::Running, None) => {
-                let link = Arc::new(Link::new(key.0.clone(), key.1.clone()));
+                let link = Arc::new(Link::new(key.0.clone(), key.1.clone(), router.memory()));
                 links.table.insert(key.clone(), Arc::clone(&link));
                 tokio::spawn(link::run(self.clone(), router.clone(), Arc::clone(&link)));
                 Some(link)
@@ -344,7 +348,8 @@ impl Federation {
         match phase {
             Phase::Running => waiting.bounce(
                 router,
-                &StanzaError::new(StanzaCondition::ResourceConstraint).with_text("too many other servers"),
+                &StanzaError::new(StanzaCondition::ResourceConstraint)
+                    .with_text("this server cannot open more streams to others now"),
             ),
             Phase::Leaving => waiting.leave(router, &stopping()),
         }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use stonechat_jid::{Domain, Jid};
-use stonechat_router::{Commits, Router, Turn};
+use stonechat_router::{Asked, Commits, Holding, Peer, Router, Turn};
 use stonechat_stanza::{StanzaCondition, StreamCondition, StreamError};
 use stonechat_stream::s2s_in::{Command, Config, Event, S2sIn};
 use stonechat_stream::s2s_out::Question;
@@ -41,6 +41,7 @@ pub async fn serve_inbound(federation: Federation, router: Router, config: Arc<C
     let stopping = Some(federation.inner.stopping.subscribe());
     let access = federation.inner.access.subscribe();
     let mut stream = Inbound {
+        held: Holding::new(router.memory()),
         federation,
         router,
         channel,
@@ -83,7 +84,9 @@ struct Inbound {
     claimed: Option<Domain>,
     /// The domain that was proved first: who is charged for the bytes.
     charged: Option<Domain>,
-    /// Reading stops until then: a domain has passed its rate.
+    /// What the peer has not sent whole yet.
+    held: Holding,
+    /// Reading stops until then: a domain has passed its rate, or memory is short.
     paused_until: Option<Instant>,
     /// The domains that were proved.
     proved: BTreeSet<Domain>,
@@ -256,6 +259,22 @@ impl Inbound {
         }
     }
 
+    /// What a shortage of memory asks of a stream that has just been read from (abuse case 149).
+    fn give_way(&mut self) {
+        self.held.holds(self.machine.held());
+        let peer = if self.proved.is_empty() { Peer::Stranger } else { Peer::Known };
+        let now = Instant::now();
+        match self.held.asked_of(peer) {
+            Asked::Nothing => {}
+            Asked::Pause(pause) => self.paused_until = self.paused_until.max(now.checked_add(pause)),
+            Asked::End => {
+                let error = StreamError::new(StreamCondition::ResourceConstraint);
+                let error = error.with_text("this server is short of memory");
+                self.machine.command(now, Command::Close(Some(error)));
+            }
+        }
+    }
+
     async fn wait(&mut self) -> Going {
         self.paused_until = self.paused_until.filter(|until| *until > Instant::now());
         let deadline = [self.machine.poll_timeout(), self.paused_until].into_iter().flatten().min();
@@ -272,6 +291,7 @@ impl Inbound {
                 Ok(0) | Err(_) => self.machine.on_eof(),
                 Ok(count) => {
                     self.machine.on_bytes(Instant::now(), &self.input);
+                    self.give_way();
                     if let Some(domain) = self.charged.clone() {
                         self.spend(&domain, Arrived::Bytes(count));
                     }

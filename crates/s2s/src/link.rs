@@ -12,7 +12,7 @@ use crate::{Federation, targets};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use stonechat_jid::Domain;
-use stonechat_router::Router;
+use stonechat_router::{Memory, Room, Router};
 use stonechat_stanza::{StanzaCondition, StanzaError};
 use tokio::sync::Notify;
 use tracing::{debug, info};
@@ -58,12 +58,12 @@ pub(crate) enum Pushed {
 }
 
 impl Link {
-    pub(crate) fn new(local: Domain, remote: Domain) -> Link {
+    pub(crate) fn new(local: Domain, remote: Domain, memory: &Arc<Memory>) -> Link {
         Link {
             local,
             remote,
             state: Mutex::new(State {
-                queue: Queue::default(),
+                queue: Queue::new(memory),
                 in_hand: 0,
                 words: "new".into(),
                 connection: None,
@@ -84,8 +84,8 @@ impl Link {
         if state.life == Life::Ended {
             return Pushed::Ended(waiting);
         }
-        let bytes = state.queue.bytes().saturating_add(waiting.stanza.size());
-        if !waiting.is_patient() && (state.queue.len() >= settings.queue_stanzas || bytes > settings.queue_bytes) {
+        let room = state.queue.room(waiting.stanza.size(), settings.queue_bytes);
+        if !waiting.is_patient() && (state.queue.len() >= settings.queue_stanzas || room == Room::None) {
             return Pushed::Full(waiting);
         }
         state.queue.push(waiting);

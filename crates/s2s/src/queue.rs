@@ -3,8 +3,9 @@
 //! Deliberately absent: the bounds, which are the link's, and what is done with what is taken out.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
-use stonechat_router::{Outward, Record, Router};
+use stonechat_router::{Holding, Memory, Outward, Record, Room, Router};
 use stonechat_stanza::{Stanza, StanzaError};
 use tokio::sync::oneshot::error::TryRecvError;
 
@@ -123,13 +124,17 @@ impl Waiting {
 }
 
 /// The queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Queue {
     waiting: VecDeque<Waiting>,
-    bytes: usize,
+    held: Holding,
 }
 
 impl Queue {
+    pub(crate) fn new(memory: &Arc<Memory>) -> Queue {
+        Queue { waiting: VecDeque::new(), held: Holding::new(memory) }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -138,12 +143,13 @@ impl Queue {
         self.waiting.is_empty()
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+    /// Whether there is room for so many bytes more, of `most` in all.
+    pub(crate) fn room(&self, more: usize, most: usize) -> Room {
+        self.held.room(more, most)
     }
 
     pub(crate) fn push(&mut self, waiting: Waiting) {
-        self.bytes = self.bytes.saturating_add(waiting.stanza.size());
+        self.held.grow(waiting.stanza.size());
         self.waiting.push_back(waiting);
     }
 
@@ -192,18 +198,18 @@ impl Queue {
 
     /// Takes out everything.
     pub(crate) fn take_all(&mut self) -> Vec<Waiting> {
-        self.bytes = 0;
+        self.held.holds(0);
         self.waiting.drain(..).collect()
     }
 
     fn pop(&mut self) -> Option<Waiting> {
         let waiting = self.waiting.pop_front()?;
-        self.bytes = self.bytes.saturating_sub(waiting.stanza.size());
+        self.held.shrink(waiting.stanza.size());
         Some(waiting)
     }
 
     fn push_front(&mut self, waiting: Waiting) {
-        self.bytes = self.bytes.saturating_add(waiting.stanza.size());
+        self.held.grow(waiting.stanza.size());
         self.waiting.push_front(waiting);
     }
 }

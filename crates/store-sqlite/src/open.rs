@@ -234,6 +234,15 @@ impl Store for SqliteStore {
         self.writer.close()
     }
 
+    fn give_back(&self) {
+        const SHRINK: &str = "PRAGMA shrink_memory";
+        // Nobody waits: pages come back by themselves when they are needed.
+        drop(self.writer.steps(|desk| desk.execute_batch(SHRINK).map(Step::Done).map_err(sql)));
+        let (job, answer) = read(|connection| connection.execute_batch(SHRINK).map_err(sql));
+        self.readers.push(job);
+        drop(answer);
+    }
+
     fn describe(&self) -> String {
         let size = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
         let statistics = self.statistics();

@@ -68,6 +68,8 @@ pub trait Store:
 {
     /// Finishes what is queued and closes; later calls fail with [`Error::Closed`].
     fn close(&self) -> Pending<()>;
+    /// Gives back memory that only makes things faster, soon. Called when the server is short of it.
+    fn give_back(&self);
     /// A line for `status`: engine, version, path, size in bytes, queue length.
     fn describe(&self) -> String;
 }

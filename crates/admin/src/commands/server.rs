@@ -3,6 +3,7 @@
 use super::{Admin, domain, needs_server};
 use crate::{AdminError, ErrorCode};
 use serde::Serialize;
+use stonechat_router::Shortage;
 
 /// One remote domain.
 #[derive(Clone, Debug, Serialize)]
@@ -63,6 +64,19 @@ pub struct Reloaded {
     pub needs_restart: Vec<String>,
 }
 
+/// The process's memory, in bytes.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemoryView {
+    /// What the process was last found to hold, without pages of files; 0 where it cannot be measured.
+    pub used: u64,
+    /// What it may hold (`limits.memory`).
+    pub ceiling: Option<u64>,
+    /// What large queues hold of it.
+    pub queued: u64,
+    /// How short it is: `none`, `caches`, `holders`, `newcomers`, `everybody`.
+    pub shortage: &'static str,
+}
+
 /// `status`.
 #[derive(Clone, Debug, Serialize)]
 pub struct StatusView {
@@ -78,6 +92,8 @@ pub struct StatusView {
     pub sessions: u64,
     /// Remote domains with a stream or a queue.
     pub links: usize,
+    /// Memory.
+    pub memory: MemoryView,
     /// The store.
     pub store: String,
     /// What is not as it should be.
@@ -154,6 +170,12 @@ pub(super) fn status(admin: &Admin) -> Result<StatusView, AdminError> {
             warnings.push(format!("TLS-001: the certificate of {domain} does not name it"));
         }
     }
+    let memory = admin.router.memory();
+    let shortage = memory.shortage();
+    if shortage >= Shortage::Holders {
+        warnings
+            .push(format!("MEM-001: memory is short ({}): raise limits.memory, or look who holds it", shortage.name()));
+    }
     Ok(StatusView {
         version: admin.version.to_owned(),
         uptime: admin.router.uptime().as_secs(),
@@ -161,6 +183,12 @@ pub(super) fn status(admin: &Admin) -> Result<StatusView, AdminError> {
         listening: lifecycle.listening(),
         sessions: admin.router.session_count(),
         links: admin.federation.as_ref().map_or(0, |federation| federation.links().len()),
+        memory: MemoryView {
+            used: memory.used(),
+            ceiling: memory.ceiling(),
+            queued: memory.queued() as u64,
+            shortage: shortage.name(),
+        },
         store: admin.router.store().describe(),
         warnings,
     })

@@ -128,6 +128,9 @@ impl Outbox for Inbox {
     fn close(&self, error: Option<StreamError>) {
         self.add(Event::Closed(error.map(|error| error.condition.name())));
     }
+    fn cut(&self) {
+        self.close(None);
+    }
     fn queued_bytes(&self) -> usize {
         0
     }
@@ -207,6 +210,7 @@ impl Server {
             remote,
             clock: clock.clone(),
             random: Arc::new(Counting(AtomicU8::new(0))),
+            memory: Arc::default(),
         });
         Server { router, store, clock, elsewhere }
     }

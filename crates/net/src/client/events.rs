@@ -94,7 +94,7 @@ impl Driver {
             Event::Authorized(token, authorized) => {
                 let admitted = device::admit(&self.front.router, self.login, &authorized).await;
                 self.account = Some(authorized.account);
-                self.device = authorized.device.map(|device| device.id);
+                self.device = authorized.device.map(|device| device.id.into());
                 let command = match admitted {
                     Ok(granted) => Command::Granted(token, granted),
                     Err(failure) => Command::Denied(token, failure),
@@ -200,8 +200,8 @@ impl Driver {
     fn facts(&self) -> SessionFacts {
         SessionFacts {
             connection: self.describe(),
-            device: self.device.clone(),
-            instead_of: self.instead_of.clone(),
+            device: self.device.as_deref().map(str::to_owned),
+            instead_of: self.instead_of.as_deref().map(str::to_owned),
             login: Some(self.login),
         }
     }
@@ -253,7 +253,7 @@ impl Driver {
                 Command::Resumed(token, Resumed { jid, h })
             }
             Err(NotResumed::Unknown(h)) => {
-                self.instead_of = Some(previd);
+                self.instead_of = Some(previd.into());
                 Command::ResumeRefused(token, h)
             }
             Err(NotResumed::TooMuch { handled, sent }) => Command::AcknowledgedTooMuch { h: handled, sent },

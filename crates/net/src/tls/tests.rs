@@ -44,7 +44,7 @@ async fn connected<T: Send + 'static>(
         peer(socket)
     });
     let (socket, _) = listener.accept().await.unwrap();
-    (Link::new(socket, ContentNamespace::Client, LinkLimits::default()), peer)
+    (Link::new(socket, ContentNamespace::Client, LinkLimits::default(), &Arc::default()), peer)
 }
 
 async fn accepted(link: &Link, choice: Choice<'_>, facing: Facing) -> io::Result<Arc<CertifiedDomain>> {

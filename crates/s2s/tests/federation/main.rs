@@ -12,6 +12,7 @@
 mod access;
 mod acknowledge;
 mod dialback;
+mod memory;
 mod operator;
 mod pace;
 mod queue;

@@ -360,6 +360,9 @@ impl Outbox for Inbox {
         Box::pin(std::future::ready(true))
     }
     fn close(&self, _error: Option<StreamError>) {}
+    fn cut(&self) {
+        self.close(None);
+    }
     fn queued_bytes(&self) -> usize {
         0
     }

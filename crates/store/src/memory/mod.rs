@@ -261,6 +261,8 @@ impl Store for MemoryStore {
         Box::pin(std::future::ready(Ok(())))
     }
 
+    fn give_back(&self) {}
+
     fn describe(&self) -> String {
         format!("memory, {} accounts, nothing is kept", self.state().accounts.len())
     }
