@@ -1,5 +1,5 @@
-//! What a driver does about rates: who passes one is not read until the debt is paid, and loses nothing. Time is given
-//! here: the driver's pauses are looked at, not waited for.
+//! What a driver does about rates and about memory: who passes a bound is not read until there is room, and loses nothing.
+//! Time is given here: the driver's pauses are looked at, not waited for.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -11,7 +11,9 @@ use rustls::version::TLS13;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use stonechat_jid::Level;
-use stonechat_router::{Hosts, NoRemote, Parts, Random, Registrar, Registry, SessionFacts, Settings};
+use stonechat_router::{
+    Delivery, Hosts, NoRemote, Outbox, Parts, Pushed, Random, Registrar, Registry, SessionFacts, Settings,
+};
 use stonechat_sasl::{Credentials, Failure, prepare_password};
 use stonechat_stanza::Stanza;
 use stonechat_store::memory::MemoryStore;
@@ -198,4 +200,61 @@ async fn abuse_143_an_address_with_too_many_connections_is_turned_away_at_the_do
     drop(first);
     let (third, _client) = driven(&front).await;
     assert!(third.is_some(), "a place is given back");
+}
+
+#[tokio::test]
+async fn abuse_149_strangers_are_sent_away_and_those_who_are_let_in_are_read_slowly_at_last() {
+    let front = front(ClientLimits { bytes: None, stanzas: None, ..ClientLimits::default() }, None);
+    let jid = inhabited(&front).await;
+    let memory = Arc::clone(front.router.memory());
+    memory.set_ceiling(Some(100 << 20));
+    let (driver, mut client) = driven(&front).await;
+    let mut driver = driver.unwrap();
+    driver.session = Some(front.router.bind(&jid, None, driver.link.clone(), SessionFacts::default()).await.unwrap());
+    for (used, goes_on) in [(92, true), (96, false)] {
+        memory.measured(used << 20);
+        said(&mut driver, &mut client, " ").await;
+        assert!(reads(&mut driver));
+        said(&mut driver, &mut client, " ").await;
+        assert_eq!(reads(&mut driver), goes_on, "{used} %");
+    }
+    driver.paused_until = Some(Instant::now());
+    assert!(reads(&mut driver), "a while later it is read again");
+    memory.measured(92 << 20);
+    let (stranger, mut client) = driven(&front).await;
+    let mut stranger = stranger.unwrap();
+    said(&mut stranger, &mut client, "<").await;
+    assert!(reads(&mut stranger));
+    assert_eq!(stranger.settle().await, Going::Ended);
+    let mut answer = [0; 4096];
+    let count = client.read(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(answer.get(..count).unwrap());
+    assert!(answer.contains("<resource-constraint ") && answer.ends_with("</stream:stream>"), "{answer}");
+}
+
+#[tokio::test]
+async fn p4_a_turn_that_has_much_to_say_is_no_fault_of_its_reader() {
+    let limits = LinkLimits { outbox_bytes: 100_000 };
+    let front = front(ClientLimits { link: limits, ..ClientLimits::default() }, None);
+    let (driver, mut client) = driven(&front).await;
+    let driver = driver.unwrap();
+    let text = format!("<message xmlns='jabber:client'><body>{}</body></message>", "x".repeat(60_000));
+    let stanza = Stanza::parse(text.as_bytes()).unwrap();
+    // What the system takes by itself is more than the bound.
+    for number in 0..4 {
+        let pushed = driver.link.push(Delivery::of(&stanza));
+        assert!(matches!(pushed, Pushed::First | Pushed::Queued), "{number}: {pushed:?}");
+    }
+    driver.link.flush();
+    let mut heard = vec![0; 4 * 60_000];
+    client.read_exact(&mut heard).await.unwrap();
+    // Who takes nothing passes the bound all the same.
+    let mut pushed = Pushed::Queued;
+    for _ in 0..1_000 {
+        pushed = driver.link.push(Delivery::of(&stanza));
+        if pushed == Pushed::Overflow {
+            break;
+        }
+    }
+    assert_eq!(pushed, Pushed::Overflow);
 }
