@@ -219,10 +219,11 @@ fn abuse_56_a_final_message_changed_on_its_way_fails() {
 
 #[test]
 fn abuse_56_first_messages_with_a_wrong_flag_or_an_extension_fail() {
-    let table: [(&str, &[u8], Failure); 12] = [
+    let table: [(&str, &[u8], Failure); 13] = [
         // RFC 5802 §5.1: "m" fails the authentication.
         ("SCRAM-SHA-1", b"n,,m=x,n=juliet,r=abc", Failure::MalformedRequest),
         ("SCRAM-SHA-1", b"n,,n=juliet,r=abc,m=x", Failure::MalformedRequest),
+        ("SCRAM-SHA-1", b"n,,n=juliet,r=abc,z=a\0b", Failure::MalformedRequest),
         ("SCRAM-SHA-1", b"q,,n=juliet,r=abc", Failure::MalformedRequest),
         ("SCRAM-SHA-1", b"n,,n=jul=iet,r=abc", Failure::MalformedRequest),
         ("SCRAM-SHA-1", b"n,,n=juli\xfft,r=abc", Failure::MalformedRequest),
