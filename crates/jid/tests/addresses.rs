@@ -280,8 +280,14 @@ fn routing_refuses_what_both_profiles_refuse() {
     // Nothing is left of them.
     refused("a@example/\u{ad}", Error::Resource);
     refused("\u{200d}@example", Error::Local);
-    // Right-to-left among left-to-right in an identifier.
-    refused("aשb@example", Error::Local);
+    // What stands for no character, and what describes one, are no part of a name.
+    for text in ["a\u{fffd}", "a\u{2ff0}b", "a\u{206a}b"] {
+        refused(&format!("{text}@example"), Error::Local);
+    }
+    // Right-to-left among left-to-right in an identifier, wherever it begins (RFC 3454 §6, RFC 5893 §2).
+    for text in ["aשb", "שaש", "1ש"] {
+        refused(&format!("{text}@example"), Error::Local);
+    }
 }
 
 /// What is created satisfies PRECIS and strict stringprep, with one result.

@@ -167,8 +167,20 @@ mod tests {
         let _a = addresses.arrive(at("2001:db8::1"), now).ok().unwrap();
         let _b = addresses.arrive(at("2001:db8::ffff"), now).ok().unwrap();
         assert_eq!(addresses.arrive(at("2001:db8::2"), now).err(), Some(Refused::Connections));
-        let _c = addresses.arrive(at("2001:db8:0:1::1"), now).ok().unwrap();
+        let c = addresses.arrive(at("2001:db8:0:1::1"), now).ok().unwrap();
         assert_eq!(addresses.arrive(at("2001:db8:0:2::1"), now).err(), Some(Refused::Table));
+        assert!(addresses.arrive(at("2001:db8:0:1::2"), now).is_ok(), "who is known is no new entry");
+        // Somebody who is there, or has a debt, is remembered; somebody else is forgotten for those who come.
+        let hour = |hours: u64| now + std::time::Duration::from_secs(3600 * hours);
+        drop(c);
+        assert_eq!(addresses.arrive(at("2001:db8:0:2::1"), now).err(), Some(Refused::Table), "it arrived just now");
+        let d = addresses.arrive(at("2001:db8:0:2::1"), hour(1)).ok().unwrap();
+        assert_eq!(addresses.arrive(at("2001:db8:0:3::1"), hour(1)).err(), Some(Refused::Table), "both are there");
+        assert_eq!(d.spend_authentication(hour(2)), Spent::Granted);
+        drop(d);
+        assert_eq!(addresses.arrive(at("2001:db8:0:3::1"), hour(2)).err(), Some(Refused::Table), "that is a debt");
+        assert!(addresses.arrive(at("2001:db8:0:3::1"), hour(3)).is_ok());
+        assert_eq!(addresses.arrive(at("2001:db8::2"), hour(3)).err(), Some(Refused::Connections), "still there");
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! What an operator asks of federation: to forget what failed, to ask whether somebody is there, and to keep to bounds.
 
-use crate::world::{Answering, Server, World, domain, eventually, id};
+use crate::world::{Answering, PATIENCE, Server, World, domain, eventually, id};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use stonechat_router::Record;
-use stonechat_s2s::Settings;
+use stonechat_s2s::{Settings, SrvRecord};
 use stonechat_stanza::StanzaCondition;
 
 /// A server, and two others that it may reach.
@@ -49,6 +50,52 @@ async fn a_reset_ends_the_pause_after_a_failure() {
     here.federation.reset(&domain("one.example")).expect("something is known of it");
     here.send(here.message("one.example", 2), Record::Unkept);
     assert_eq!(id(&at_one.message().await), "2", "and not bounced unseen");
+}
+
+#[tokio::test]
+async fn in_the_pause_after_a_failure_nothing_is_tried_and_that_is_told() {
+    let (world, here, _others) = reachable(Settings::default()).await;
+    let at_home = here.log_in("x").await;
+    world.name("one.example", &[]);
+    here.send(here.message("one.example", 1), Record::Unkept);
+    assert_eq!(id(&at_home.message().await), "1");
+    let told = || here.federation.explain(&domain("one.example")).expect("a record").join("\n");
+    eventually("the record says what is next", || told().contains("not tried again for ")).await;
+    // It could be reached now.
+    world.name("one.example", &["192.0.2.0"]);
+    here.send(here.message("one.example", 2), Record::Unkept);
+    let error = at_home.message().await;
+    assert_eq!(id(&error), "2");
+    assert_eq!(error.error().expect("an error").condition, StanzaCondition::RemoteServerNotFound, "as before");
+    assert!(world.dialled().is_empty());
+}
+
+#[tokio::test]
+async fn how_a_stream_of_ours_ended_is_told() {
+    let (_world, here, [one, _]) = reachable(Settings::default()).await;
+    let at_one = one.log_in("x").await;
+    here.send(here.message("one.example", 1), Record::Unkept);
+    assert_eq!(id(&at_one.message().await), "1");
+    one.federation.drain(&one.router, PATIENCE).await;
+    let told = || here.federation.explain(&domain("one.example")).expect("a record").join("\n");
+    eventually("it is told", || told().contains("the stream ended: the peer ended the stream: system-shutdown")).await;
+}
+
+#[tokio::test]
+async fn rfc2782_targets_of_one_priority_are_drawn_by_lot() {
+    let (world, here, _others) = reachable(Settings::default()).await;
+    let at_home = here.log_in("x").await;
+    let record = |target: &str, weight| SrvRecord { priority: 1, weight, port: 5269, target: target.to_owned() };
+    world.srv("_xmpp-server._tcp.far.example", vec![record("x.far.example", 5), record("y.far.example", 4)]);
+    world.name("x.far.example", &["192.0.2.100"]);
+    world.name("y.far.example", &["192.0.2.101"]);
+    for number in 0..16 {
+        here.send(here.message("far.example", number), Record::Unkept);
+        assert_eq!(id(&at_home.message().await), number.to_string(), "nobody is there");
+        here.federation.reset(&domain("far.example")).expect("something is known of it");
+    }
+    let first: BTreeSet<String> = world.dialled().iter().step_by(2).cloned().collect();
+    assert_eq!((world.dialled().len(), first.len()), (32, 2), "{:?}", world.dialled());
 }
 
 #[tokio::test]

@@ -141,6 +141,7 @@ async fn p6_a_full_queue_is_told_of_and_drops_nothing() {
     let error = here.message().await;
     assert_eq!((id(&error).as_str(), condition(&error)), ("2", StanzaCondition::ResourceConstraint));
     assert_eq!(a.federation.links()[0].queued, 2);
+    eventually("its state is told", || a.federation.links()[0].state == "connecting").await;
     // What was kept before a restart stood within the bound then.
     a.send(a.message("b.example", 3), Record::Kept(OutgoingId(1)));
     assert_eq!(a.federation.links()[0].queued, 3);
