@@ -117,13 +117,14 @@ fn label(key: &str) -> String {
     key.replace('_', " ")
 }
 
-/// Times are shown as dates; everything else as it is.
+/// Times are shown as dates, memory in units; everything else as it is.
 fn cell_of(key: &str, value: &Value) -> String {
     match (key, value.as_u64()) {
         (
             "created" | "since" | "last_activity" | "not_after" | "first_seen" | "last_seen" | "token_expires",
             Some(seconds),
         ) => stonechat_router::time::utc(seconds.saturating_mul(1000)).replace(".000Z", "Z"),
+        ("used" | "ceiling", Some(bytes)) => size(bytes),
         ("uptime", Some(seconds)) => {
             format!(
                 "{}d {:02}:{:02}:{:02}",
@@ -135,6 +136,18 @@ fn cell_of(key: &str, value: &Value) -> String {
         }
         _ => cell(value),
     }
+}
+
+fn size(bytes: u64) -> String {
+    let mut units = ["B", "KiB", "MiB", "GiB"].iter().peekable();
+    let (mut whole, mut tenths) = (bytes, 0);
+    while whole >= 1024 && units.len() > 1 {
+        units.next();
+        tenths = whole % 1024 * 10 / 1024;
+        whole /= 1024;
+    }
+    let unit = units.peek().copied().unwrap_or(&"GiB");
+    format!("{whole}.{tenths} {unit}")
 }
 
 fn cell(value: &Value) -> String {
@@ -151,5 +164,16 @@ fn cell(value: &Value) -> String {
         Value::Array(items) if items.is_empty() => "-".to_owned(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_shown_in_units() {
+        let shown = [0, 1023, 1536, 64 << 20, (3 << 30) + (1 << 29), 5 << 40].map(size);
+        assert_eq!(shown, ["0.0 B", "1023.0 B", "1.5 KiB", "64.0 MiB", "3.5 GiB", "5120.0 GiB"]);
     }
 }
