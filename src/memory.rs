@@ -9,7 +9,7 @@
 
 use std::path::Path;
 use std::time::{Duration, Instant};
-use stonechat_router::{Router, Shortage};
+use stonechat_router::{Router, Shed, Shortage};
 use tracing::{info, warn};
 
 /// `[limits] memory`
@@ -51,6 +51,7 @@ pub(crate) async fn watch(router: Router) {
     let memory = router.memory();
     let mut told = Shortage::None;
     let mut forgotten: Option<Instant> = None;
+    let mut in_vain: Option<Instant> = None;
     loop {
         let Some(used) = held(Path::new("/")) else { return };
         let shortage = memory.measured(used);
@@ -63,8 +64,15 @@ pub(crate) async fn watch(router: Router) {
             router.forget_unused();
             router.store().give_back();
         }
-        let shed = router.shed();
-        if shed.sessions > 0 {
+        // Looking for those who hold much costs a look at everybody: not worth it where it was in vain a moment ago.
+        let shed = match in_vain {
+            Some(at) if at.elapsed() < LATE => Shed::default(),
+            _ => router.shed(),
+        };
+        if shed.sessions == 0 && memory.excess() > 0 {
+            in_vain = in_vain.filter(|at| at.elapsed() < LATE).or_else(|| Some(Instant::now()));
+        } else if shed.sessions > 0 {
+            in_vain = None;
             warn!(
                 event = "memory.sessions_ended",
                 sessions = shed.sessions,

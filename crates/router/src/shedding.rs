@@ -37,7 +37,7 @@ impl Router {
     pub fn shed(&self) -> Shed {
         let excess = self.memory().excess();
         let mut shed = Shed::default();
-        if excess == 0 {
+        if excess == 0 || self.memory().queued() == 0 {
             return shed;
         }
         let mut holders = self.holders();
