@@ -145,7 +145,8 @@ fn abuse_30_to_is_frozen_over_tls_and_authentication() {
     let mut server = Server::new(Transport::DirectTls);
     server.send(HEADER);
     server.log_in();
-    server.send(&other);
+    let answer = server.send(&other);
+    assert!(answer.starts_with("<?xml version='1.0'?><stream:stream "), "the new stream is opened first: {answer}");
     assert_eq!(server.ended_with(), Some(StreamCondition::NotAuthorized));
 }
 

@@ -302,7 +302,13 @@ fn abuse_130_an_answer_for_another_pair_or_stream() {
 
 #[test]
 fn abuse_138_nothing_comes_by_the_way_we_send() {
-    for stanza in ["<message from='r@b.example' to='j@a.example'/>", "<presence/>", "<iq/>"] {
+    for stanza in [
+        "<message from='r@b.example' to='j@a.example'/>",
+        "<presence/>",
+        "<iq/>",
+        "<db:result from='b.example' to='a.example'>key</db:result>",
+        "<db:verify from='b.example' to='a.example' id='1'>key</db:verify>",
+    ] {
         let mut client = Client::ready();
         client.hear(stanza);
         assert_eq!(client.ended_with(), Some(StreamCondition::NotAuthorized), "{stanza}");

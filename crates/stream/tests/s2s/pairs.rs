@@ -392,6 +392,9 @@ fn the_trail_tells_what_happened_in_words() {
         ]
     );
 
+    let nameless = Ways { certificate: Certificate::Absent, ..Ways::good() };
+    let pair = Pair::new(Setting::new(Ways::good(), nameless, Port::DirectTls));
+    assert_eq!(told(&pair), ["TLS is established", "it presented no certificate"]);
     let anonymous = Ways { certificate: Certificate::Absent, ..Ways::self_signed() };
     let pair = Pair::new(Setting::new(anonymous, Ways::self_signed(), Port::DirectTls));
     assert_eq!(heard(&pair)[..2], ["TLS is established", "it presented no certificate"]);
