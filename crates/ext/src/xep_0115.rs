@@ -120,6 +120,25 @@ mod tests {
     }
 
     #[test]
+    fn xep0115_5_1_the_order_in_which_it_is_written_does_not_matter() {
+        let field = |name: &str, values: [&str; 2]| {
+            format!("<field var='{name}'><value>{}</value><value>{}</value></field>", values[0], values[1])
+        };
+        let info = |fields: [String; 2]| {
+            let xml = format!(
+                "<query xmlns='http://jabber.org/protocol/disco#info'><x xmlns='jabber:x:data' type='result'>\
+                 <field var='FORM_TYPE'><value>urn:x</value></field>{}{}</x></query>",
+                fields[0], fields[1]
+            );
+            verification_string(&Element::parse(xml.as_bytes(), "").unwrap())
+        };
+        let sorted = info([field("a", ["1", "2"]), field("b", ["3", "4"])]);
+        let hash = |text: &str| base64::engine::general_purpose::STANDARD.encode(Sha1::digest(text.as_bytes()));
+        assert_eq!(sorted, hash("urn:x<a<1<2<b<3<4<"));
+        assert_eq!(info([field("b", ["4", "3"]), field("a", ["2", "1"])]), sorted);
+    }
+
+    #[test]
     fn xep0115_5_3_the_complex_example() {
         let field = |name: &str, values: &[&str]| {
             let values: String = values.iter().map(|value| format!("<value>{value}</value>")).collect();

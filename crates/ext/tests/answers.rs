@@ -131,6 +131,65 @@ async fn gets_to_the_domain() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn xep0030_3_1_what_the_domain_and_an_account_announce() {
+    let server = Server::start(Settings::default()).await;
+    let mut alice = server.connect("alice").await;
+    let mut told = Vec::new();
+    for to in [DOMAIN, ALICE] {
+        let answer = alice.ask("get", to, "<query xmlns='http://jabber.org/protocol/disco#info'/>").await.unwrap();
+        let info = Element::parse(answer.as_bytes(), "").unwrap();
+        let of = |name: &str, attribute: &str| {
+            let children = info.children().filter(|child| child.name() == name);
+            let mut values: Vec<String> =
+                children.filter_map(|child| child.attribute(attribute)).map(str::to_owned).collect();
+            values.sort_unstable();
+            values
+        };
+        assert!(!info.children().any(|child| child.is("x", "jabber:x:data")), "no contacts, no form (XEP-0157)");
+        told.push((of("identity", "name"), of("feature", "var")));
+    }
+    let [(name, domain), (nameless, account)] = told.try_into().unwrap_or_else(|_| panic!("two answers"));
+    assert_eq!((name, nameless), (vec!["Stonechat".to_owned()], Vec::new()));
+    assert_eq!(
+        domain,
+        [
+            "http://jabber.org/protocol/caps",
+            "http://jabber.org/protocol/disco#info",
+            "http://jabber.org/protocol/disco#items",
+            "jabber:iq:last",
+            "jabber:iq:private",
+            "jabber:iq:register",
+            "jabber:iq:version",
+            "msgoffline",
+            "urn:xmpp:blocking",
+            "urn:xmpp:carbons:2",
+            "urn:xmpp:carbons:rules:0",
+            "urn:xmpp:ping",
+            "urn:xmpp:reporting:1",
+            "urn:xmpp:time",
+            "vcard-temp",
+        ]
+    );
+    assert_eq!(
+        account,
+        [
+            "http://jabber.org/protocol/disco#info",
+            "http://jabber.org/protocol/disco#items",
+            "jabber:iq:last",
+            "jabber:iq:private",
+            "urn:xmpp:cam:0",
+            "urn:xmpp:fulltext:0",
+            "urn:xmpp:mam:2",
+            "urn:xmpp:mam:2#extended",
+            "urn:xmpp:ping",
+            "urn:xmpp:push:0",
+            "urn:xmpp:sid:0",
+            "vcard-temp",
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn abuse_66_results_and_errors_are_never_answered() {
     let server = Server::start(Settings::default()).await;
     let mut carol = server.connect("carol").await;
