@@ -231,3 +231,83 @@ impl Certificates {
         table.domains.iter().map(|(domain, certificate)| (domain.clone(), Arc::clone(certificate))).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::tests::certified;
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use sha2::Digest;
+
+    fn domain(name: &str) -> Domain {
+        Domain::parse(name).unwrap()
+    }
+
+    /// A certificate that an authority with such a key has signed.
+    fn signed(authority: &'static rcgen::SignatureAlgorithm) -> CertifiedDomain {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate_for(authority).unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, "a server");
+        let leaf = params.signed_by(&key, &issuer).unwrap();
+        let private = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        CertifiedDomain::from_parts(&domain("a.example"), vec![leaf.der().clone()], private).unwrap()
+    }
+
+    #[test]
+    fn rfc5929_4_1_the_end_point_is_hashed_as_the_certificate_was_signed() {
+        let leaf = |certified: &CertifiedDomain| certified.key.cert.first().unwrap().to_vec();
+        let by_sha256 = signed(&rcgen::PKCS_ECDSA_P256_SHA256);
+        assert_eq!(by_sha256.end_point, sha2::Sha256::digest(leaf(&by_sha256)).to_vec());
+        let by_sha384 = signed(&rcgen::PKCS_ECDSA_P384_SHA384);
+        assert_eq!(by_sha384.end_point, sha2::Sha384::digest(leaf(&by_sha384)).to_vec());
+        // It has no hash of its own.
+        let by_ed25519 = signed(&rcgen::PKCS_ED25519);
+        assert_eq!(by_ed25519.end_point, sha2::Sha256::digest(leaf(&by_ed25519)).to_vec());
+    }
+
+    #[test]
+    fn what_an_operator_is_told_of_a_certificate() {
+        let own = certified("a.example");
+        assert!(own.self_signed && own.covers(&domain("a.example")) && !own.covers(&domain("b.example")));
+        assert_eq!(own.names, ["a.example"]);
+        assert!(!signed(&rcgen::PKCS_ECDSA_P256_SHA256).self_signed);
+    }
+
+    #[test]
+    fn a_file_that_has_nothing_in_it_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        let (chain, key) = (path("chain", &made.cert.pem()), path("key", &made.signing_key.serialize_pem()));
+        let nothing = path("nothing", "");
+        let load = |chain, key| CertifiedDomain::load(&domain("a.example"), chain, key).err();
+        assert!(load(&chain, &key).is_none());
+        for (chain, key, wanted) in [(&nothing, &key, "certificate"), (&chain, &nothing, "private key")] {
+            match load(chain, key) {
+                Some(CertificateError::Empty { path, what }) => assert_eq!((path, what), (nothing.clone(), wanted)),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_table_is_swapped_whole_and_never_without_its_default() {
+        let table = |names: &[&str]| names.iter().map(|name| (domain(name), Arc::new(certified(name)))).collect();
+        assert!(Certificates::new(domain("b.example"), table(&["a.example"])).is_err());
+        let certificates = Certificates::new(domain("a.example"), table(&["a.example"])).unwrap();
+        let before = certificates.of(&domain("a.example")).unwrap();
+        assert!(certificates.replace(domain("c.example"), table(&["b.example"])).is_err());
+        assert!(Arc::ptr_eq(&certificates.of(&domain("a.example")).unwrap(), &before), "nothing has changed");
+        certificates.replace(domain("b.example"), table(&["b.example"])).unwrap();
+        assert!(certificates.of(&domain("a.example")).is_none());
+        let unnamed = certificates.for_server_name(None).unwrap();
+        assert!(Arc::ptr_eq(&unnamed, &certificates.of(&domain("b.example")).unwrap()));
+    }
+}
