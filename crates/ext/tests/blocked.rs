@@ -84,6 +84,37 @@ async fn abuse_86_the_blocked_see_no_presence_no_capabilities_and_no_hash_of_a_p
 }
 
 #[tokio::test]
+async fn xep0191_3_2_who_was_sent_presence_directly_is_told_once_that_it_has_ended() {
+    let server = Server::start(Settings::default()).await;
+    let (mut alice, mut carol) = (server.connect("alice").await, server.connect("carol").await);
+    alice.send("<presence xmlns='jabber:client'/>").await;
+    let mut bob = server.connect("bob").await;
+    bob.send("<presence xmlns='jabber:client'/>").await;
+    bob.inbox.wait("alice's presence", |stanza| written(stanza).contains(DESK)).await;
+    // A stranger, and a contact that has seen the presence already.
+    for to in ["carol@stone.example/desk", "bob@stone.example/desk"] {
+        alice.send(&format!("<presence xmlns='jabber:client' to='{to}'/>")).await;
+    }
+    let gone = |client: &Client| {
+        let seen = presences(client, ALICE);
+        seen.iter().filter(|presence| presence.contains("type='unavailable'")).count()
+    };
+    let block = |jid: &str| format!("<block xmlns='urn:xmpp:blocking'><item jid='{jid}'/></block>");
+    assert_eq!((gone(&carol), gone(&bob)), (0, 0));
+    alice.ask("set", "", &block("carol@stone.example")).await.unwrap();
+    assert_eq!((gone(&carol), gone(&bob)), (1, 0), "who is not blocked is not told");
+    alice.ask("set", "", &block(BOB)).await.unwrap();
+    let told = gone(&bob);
+    assert!(told >= 1, "{:?}", presences(&bob, ALICE));
+    // Neither is told again when she goes.
+    alice.session.end(Ending::Closed, &mut Turn::new());
+    for client in [&mut carol, &mut bob] {
+        client.ask("get", "stone.example", "<ping xmlns='urn:xmpp:ping'/>").await.unwrap();
+    }
+    assert_eq!((gone(&carol), gone(&bob)), (1, told));
+}
+
+#[tokio::test]
 async fn abuse_86_a_request_of_the_blocked_is_not_shown_at_log_in() {
     let server = Server::start(Settings::default()).await;
     let mut carol = server.connect("carol").await;
