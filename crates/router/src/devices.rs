@@ -301,22 +301,15 @@ impl Router {
     pub async fn use_token(&self, account: &BareJid, device: &str, seed: [u8; SEED_LENGTH], count: u64) -> TokenUse {
         let Some(id) = self.account_id(account).await else { return TokenUse::Refused };
         let now = self.inner.clock.unix().as_secs();
-        let used = self.inner.store.use_token(id, device, seed, count, now);
-        let known = self.inner.store.device(id, device).await;
-        match (used.await, known) {
-            (Ok(true), Ok(known)) => {
-                let due = |token: &StoredToken| token.seed == seed && now.saturating_sub(token.issued) >= TOKEN_DUE;
-                match known.is_some_and(|device| device.tokens.iter().any(due)) {
-                    true => TokenUse::Due,
-                    false => TokenUse::Good,
-                }
-            }
-            (Ok(false), _) => {
+        match self.inner.store.use_token(id, device, seed, count, now).await {
+            Ok(Some(issued)) if now.saturating_sub(issued) >= TOKEN_DUE => TokenUse::Due,
+            Ok(Some(_)) => TokenUse::Good,
+            Ok(None) => {
                 info!(event = "tokens.replayed", %account, "a token came with a count that was used before");
                 TokenUse::Refused
             }
-            (Err(stonechat_store::Error::NotFound), _) => TokenUse::Refused,
-            (Err(source), _) | (_, Err(source)) => {
+            Err(stonechat_store::Error::NotFound) => TokenUse::Refused,
+            Err(source) => {
                 error!(event = "tokens.write_failed", %source, "the use of a token could not be noted");
                 TokenUse::Unavailable
             }

@@ -8,7 +8,10 @@ use stonechat_sasl::{Credentials, ScramKeys};
 use stonechat_store::{Account, AccountId, AccountState, Accounts, Error, NewAccount, Pending, Result, Secrets};
 use tracing::info;
 
-const BY_JID: &str = "SELECT id, jid, locked, created, last_at, last_status FROM accounts WHERE jid = ?1";
+/// One statement, with a row for each key: each statement that runs by itself locks the log once.
+const BY_JID: &str = "SELECT id, jid, locked, created, last_at, last_status, \
+                      hash, salt, iterations, stored_key, server_key \
+                      FROM accounts LEFT JOIN credentials ON account = id WHERE jid = ?1";
 const BY_DOMAIN: &str = "SELECT id, jid, locked, created, last_at, last_status FROM accounts \
                          WHERE domain = ?1 AND jid > ?2 ORDER BY jid LIMIT ?3";
 
@@ -32,13 +35,13 @@ fn bare(row: &Row<'_>) -> rusqlite::Result<Bare> {
     })
 }
 
-fn complete(connection: &Connection, found: Bare) -> Result<Account> {
+fn complete(found: Bare, credentials: Credentials) -> Result<Account> {
     let jid = BareJid::parse(&found.jid).map_err(|source| Error::Backend(Box::new(source)))?;
     Ok(Account {
         id: AccountId(found.id),
         jid,
         state: if found.locked { AccountState::Locked } else { AccountState::Active },
-        credentials: credentials(connection, found.id)?,
+        credentials,
         created: unsigned(found.created),
         last_activity: found.last.map(|(at, status)| (unsigned(at), status)),
     })
@@ -52,31 +55,45 @@ pub(crate) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
+/// The keys of a row that has hash, salt, iterations, StoredKey and ServerKey from this column on.
+fn put_keys(credentials: &mut Credentials, row: &Row<'_>, first: usize) -> rusqlite::Result<()> {
+    let Some(hash) = row.get::<_, Option<i64>>(first)? else { return Ok(()) };
+    let keys = ScramKeys {
+        salt: row.get(first + 1)?,
+        iterations: row.get(first + 2)?,
+        stored_key: row.get(first + 3)?,
+        server_key: row.get(first + 4)?,
+    };
+    match hash {
+        1 => credentials.sha1 = Some(keys),
+        256 => credentials.sha256 = Some(keys),
+        512 => credentials.sha512 = Some(keys),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn by_jid(connection: &Connection, jid: &str) -> Result<Option<Account>> {
+    let mut statement = connection.prepare_cached(BY_JID).map_err(sql)?;
+    let mut rows = statement.query([jid]).map_err(sql)?;
+    let (mut found, mut credentials) = (None, Credentials::default());
+    while let Some(row) = rows.next().map_err(sql)? {
+        if found.is_none() {
+            found = Some(bare(row).map_err(sql)?);
+        }
+        put_keys(&mut credentials, row, 6).map_err(sql)?;
+    }
+    found.map(|found| complete(found, credentials)).transpose()
+}
+
 fn credentials(connection: &Connection, id: i64) -> Result<Credentials> {
     let mut statement = connection
         .prepare_cached("SELECT hash, salt, iterations, stored_key, server_key FROM credentials WHERE account = ?1")
         .map_err(sql)?;
-    let rows = statement
-        .query_map([id], |row| {
-            Ok((
-                row.get::<_, i64>(0)?,
-                ScramKeys {
-                    salt: row.get(1)?,
-                    iterations: row.get(2)?,
-                    stored_key: row.get(3)?,
-                    server_key: row.get(4)?,
-                },
-            ))
-        })
-        .map_err(sql)?;
+    let mut rows = statement.query([id]).map_err(sql)?;
     let mut credentials = Credentials::default();
-    for row in rows {
-        match row.map_err(sql)? {
-            (1, keys) => credentials.sha1 = Some(keys),
-            (256, keys) => credentials.sha256 = Some(keys),
-            (512, keys) => credentials.sha512 = Some(keys),
-            _ => {}
-        }
+    while let Some(row) = rows.next().map_err(sql)? {
+        put_keys(&mut credentials, row, 0).map_err(sql)?;
     }
     Ok(credentials)
 }
@@ -149,13 +166,7 @@ impl Accounts for SqliteStore {
 
     fn account(&self, jid: &BareJid) -> Pending<Option<Account>> {
         let jid = jid.to_string();
-        self.read(move |connection| {
-            let found = connection
-                .prepare_cached(BY_JID)
-                .and_then(|mut statement| statement.query_row([jid], bare).optional())
-                .map_err(sql)?;
-            found.map(|found| complete(connection, found)).transpose()
-        })
+        self.read(move |connection| by_jid(connection, &jid))
     }
 
     fn accounts(&self, domain: &str, after: Option<&str>, limit: usize) -> Pending<Vec<Account>> {
@@ -165,7 +176,12 @@ impl Accounts for SqliteStore {
             let rows = statement
                 .query_map(params![domain, after, i64::try_from(limit).unwrap_or(i64::MAX)], bare)
                 .map_err(sql)?;
-            rows.map(|row| complete(connection, row.map_err(sql)?)).collect()
+            rows.map(|row| {
+                let found = row.map_err(sql)?;
+                let credentials = credentials(connection, found.id)?;
+                complete(found, credentials)
+            })
+            .collect()
         })
     }
 

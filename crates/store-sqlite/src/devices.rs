@@ -152,7 +152,7 @@ impl Devices for SqliteStore {
         self.write(move |connection| put_token(connection, account, &device, &token, beside))
     }
 
-    fn use_token(&self, account: AccountId, device: &str, seed: [u8; 16], count: u64, at: u64) -> Pending<bool> {
+    fn use_token(&self, account: AccountId, device: &str, seed: [u8; 16], count: u64, at: u64) -> Pending<Option<u64>> {
         let device = device.to_owned();
         self.write(move |connection| {
             let found = connection
@@ -164,7 +164,7 @@ impl Devices for SqliteStore {
                 .map_err(sql)?
                 .ok_or(Error::NotFound)?;
             if count <= found.count && (count, found.count) != (0, 0) {
-                return Ok(false);
+                return Ok(None);
             }
             connection
                 .prepare_cached("UPDATE tokens SET count = ?4 WHERE account = ?1 AND device = ?2 AND seed = ?3")
@@ -178,7 +178,7 @@ impl Devices for SqliteStore {
                 .prepare_cached("UPDATE devices SET last_seen = ?3 WHERE account = ?1 AND id = ?2")
                 .and_then(|mut statement| statement.execute(params![account.0, device, signed(at)]))
                 .map_err(sql)?;
-            Ok(true)
+            Ok(Some(found.issued))
         })
     }
 

@@ -8,6 +8,7 @@ use crate::lock::Lock;
 use crate::migrate::{MIGRATIONS, migrate};
 use crate::reader::{Readers, read};
 use crate::writer::{Guard, Step, Writer};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -100,7 +101,7 @@ impl SqliteStore {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let reader = Connection::open_with_flags(path, flags).map_err(sql)?;
             reader.busy_timeout(BUSY_TIMEOUT).map_err(sql)?;
-            reader.set_prepared_statement_cache_capacity(STATEMENTS);
+            keep_plans(&reader)?;
             Ok(reader)
         })?;
         let unfinished = unfinished(&connection)?;
@@ -225,8 +226,14 @@ fn prepare(connection: &Connection, options: Options) -> Result<()> {
     if let Some(pages) = options.max_pages {
         set("max_page_count", &pages)?;
     }
+    keep_plans(connection)
+}
+
+/// A statement is planned once, by its text alone. Else SQLite plans it anew with every value of a limit or a bound, which
+/// costs several times what running it does, and may choose a plan that no test has seen.
+fn keep_plans(connection: &Connection) -> Result<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    Ok(())
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(|_| ()).map_err(sql)
 }
 
 impl Store for SqliteStore {

@@ -72,10 +72,10 @@ pub trait Devices {
     /// Adds a token to a device. Its other tokens go, all but `beside`, the one in use. `NotFound` for a device that is not
     /// there.
     fn put_token(&self, account: AccountId, device: &str, token: StoredToken, beside: Option<[u8; 16]>) -> Pending<()>;
-    /// Notes that a token was used with this count, at that second: `true` when the count is higher than the one before (or
-    /// both are 0), and then every other token of the device that was issued before this one goes, and the device was seen.
-    /// `NotFound` for a token that is not there.
-    fn use_token(&self, account: AccountId, device: &str, seed: [u8; 16], count: u64, at: u64) -> Pending<bool>;
+    /// Notes that a token was used with this count, at that second, and tells when it was issued; nothing when the count is
+    /// not higher than the one before (unless both are 0). Every other token of the device that was issued before this one
+    /// goes, and the device was seen. `NotFound` for a token that is not there.
+    fn use_token(&self, account: AccountId, device: &str, seed: [u8; 16], count: u64, at: u64) -> Pending<Option<u64>>;
     /// Removes a device and its tokens. `NotFound` when it is not there.
     fn remove_device(&self, account: AccountId, id: &str) -> Pending<()>;
     /// Removes tokens.

@@ -49,20 +49,20 @@ impl Devices for MemoryStore {
         })
     }
 
-    fn use_token(&self, account: AccountId, device: &str, seed: [u8; 16], count: u64, at: u64) -> Pending<bool> {
+    fn use_token(&self, account: AccountId, device: &str, seed: [u8; 16], count: u64, at: u64) -> Pending<Option<u64>> {
         self.write(|state| {
             let devices = &mut state.kept(account)?.devices;
             let device = devices.iter_mut().find(|other| other.id == device).ok_or(Error::NotFound)?;
             let tokens = &mut device.tokens;
             let token = tokens.iter_mut().find(|token| token.seed == seed).ok_or(Error::NotFound)?;
             if count <= token.count && (count, token.count) != (0, 0) {
-                return Ok(false);
+                return Ok(None);
             }
             token.count = count;
             let issued = token.issued;
             tokens.retain(|token| token.seed == seed || token.issued >= issued);
             device.last_seen = at;
-            Ok(true)
+            Ok(Some(issued))
         })
     }
 
