@@ -12,7 +12,9 @@ mod support;
 
 use std::time::Duration;
 use stonechat_jid::BareJid;
+use stonechat_router::Clock;
 use stonechat_router::{Settings, Turn};
+use stonechat_store::Accounts;
 use stonechat_xml::Element;
 use support::{ALICE, CAROL, DOMAIN, NOBODY, Server, answer_of, domain, held, written};
 
@@ -249,10 +251,42 @@ async fn xep0012_3_a_subscriber_is_told_since_when_and_the_last_status() {
             alice.send("<presence xmlns='jabber:client'/>").await;
         }
         alice.session.end(stonechat_router::Ending::Closed, &mut Turn::new());
-        // The write of the end of a session is queued before `end` returns.
         server.clock.forward(Duration::from_secs(90));
         assert_eq!(bob.ask("get", ALICE, LAST).await.as_deref(), Ok(expected));
     }
     let presence = server.router.context().presence(&BareJid::parse(NOBODY).unwrap()).await;
     assert_eq!(presence, stonechat_router::AccountPresence::Absent);
+}
+
+#[tokio::test]
+async fn xep0012_3_the_end_of_a_session_is_known_at_once_and_stored_before_an_orderly_end() {
+    let server = Server::start(Settings::default()).await;
+    let jid = BareJid::parse(ALICE).unwrap();
+    let mut alice = server.connect("alice").await;
+    alice.send("<presence xmlns='jabber:client'/>").await;
+    alice.send("<presence xmlns='jabber:client' type='unavailable'><status>gone</status></presence>").await;
+    alice.session.end(stonechat_router::Ending::Closed, &mut Turn::new());
+    let stored = server.store.account(&jid).await.unwrap().unwrap();
+    assert_eq!(stored.last_activity, None, "no commit is made for it alone");
+    let (at, status) = server.router.last_activity(&stored).unwrap();
+    assert_eq!(status, "gone");
+    server.router.save_sessions().await.unwrap();
+    let stored = server.store.account(&jid).await.unwrap().unwrap();
+    assert_eq!(stored.last_activity, Some((at, "gone".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn xep0012_3_ends_of_sessions_are_stored_after_a_while() {
+    let server = Server::start(Settings::default()).await;
+    let jid = BareJid::parse(ALICE).unwrap();
+    for _ in 0..2 {
+        let mut alice = server.connect("alice").await;
+        alice.send("<presence xmlns='jabber:client'/>").await;
+        alice.session.end(stonechat_router::Ending::Closed, &mut Turn::new());
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let expected = server.clock.unix().as_secs();
+        let stored = server.store.account(&jid).await.unwrap().unwrap();
+        assert_eq!(stored.last_activity.map(|(at, _)| at), Some(expected));
+        server.clock.forward(Duration::from_secs(90));
+    }
 }

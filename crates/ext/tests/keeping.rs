@@ -282,3 +282,21 @@ async fn p4_a_queue_past_its_bound_ends_its_session_and_loses_nothing() {
         assert!(errors(&alice).is_empty(), "{:?}", errors(&alice));
     }
 }
+
+#[tokio::test]
+async fn xep0160_2_what_is_kept_after_a_log_in_that_found_nothing_is_given_to_the_next() {
+    let server = Server::start(without_archive()).await;
+    let mut bob = present(&server, "bob").await;
+    for text in ["one", "two"] {
+        // The second of these need not ask the store, and does not.
+        for _ in 0..2 {
+            let alice = present(&server, "alice").await;
+            alice.session.end(Ending::Closed, &mut Turn::new());
+        }
+        bob.send(&chat(ALICE, text)).await;
+        let alice = present(&server, "alice").await;
+        alice.inbox.wait("what was kept", has_body(text)).await;
+        assert_eq!(texts(&alice), [text]);
+        alice.session.end(Ending::Closed, &mut Turn::new());
+    }
+}

@@ -170,6 +170,8 @@ pub(crate) struct State {
     pub(crate) draining: Option<SessionId>,
     /// Messages were kept for whoever comes first, and no drain has looked for them yet.
     pub(crate) kept_lately: bool,
+    /// Whether a drain has seen to the end what was kept before.
+    pub(crate) kept_before: KeptBefore,
     tickets: u64,
     /// The status of the unavailable presence that the last resource to be available sent (XEP-0012 §3).
     pub(crate) last_status: String,
@@ -214,6 +216,14 @@ pub(crate) enum Inherits {
     Own,
 }
 
+/// What the store holds for whoever comes first, but for what `kept_lately` tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeptBefore {
+    /// Nobody has looked.
+    Unknown,
+    Nothing,
+}
+
 /// How a session gets what was kept while its account was away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum History {
@@ -244,6 +254,7 @@ impl Cell {
                 sessions: SmallVec::new(),
                 draining: None,
                 kept_lately: false,
+                kept_before: KeptBefore::Unknown,
                 tickets: 0,
                 last_status: String::new(),
                 doomed: false,

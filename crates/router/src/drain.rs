@@ -12,7 +12,7 @@
 //! its own ([`Place::Behind`](stonechat_store::Place)), because nobody knows yet how many go before it. When the drain is
 //! over its number is known, and written before anything behind the drain is sent.
 
-use crate::account::{Cell, History, Inherits, Session, State};
+use crate::account::{Cell, History, Inherits, KeptBefore, Session, State};
 use crate::outflow::{Facts, Item, Shared, Spooled};
 use crate::resumption::delayed;
 use crate::{Pushed, Router, SessionId, Turn};
@@ -98,6 +98,15 @@ impl Router {
                 return;
             }
         };
+        if share == Share::Anybodys
+            && inherits == Inherits::Nothing
+            && !state.kept_lately
+            && state.kept_before == KeptBefore::Nothing
+        {
+            // Most log-ins: the store need not be asked.
+            return;
+        }
+        let Some(session) = state.session(id) else { return };
         session.out.begin_drain(turn);
         if share.has_anybodys() {
             state.draining = Some(id);
@@ -254,6 +263,7 @@ impl Router {
             let mut state = cell.lock();
             if state.draining == Some(id) && share.has_anybodys() {
                 state.draining = None;
+                state.kept_before = if outcome == Outcome::Done { KeptBefore::Nothing } else { KeptBefore::Unknown };
                 // When the store fails, the next presence tries again.
                 state.kept_lately |= outcome == Outcome::Interrupted;
             }

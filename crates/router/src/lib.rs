@@ -17,7 +17,7 @@ mod carbons;
 mod clock;
 mod committer;
 mod context;
-
+mod departures;
 mod devices;
 mod drain;
 mod effects;

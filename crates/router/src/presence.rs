@@ -15,7 +15,7 @@ use stonechat_jid::{BareJid, Jid};
 use stonechat_stanza::{PresenceType, Stanza, StanzaCondition, StanzaError, StanzaType};
 use stonechat_store::Pending;
 use tokio::sync::oneshot;
-use tracing::{debug, error};
+use tracing::error;
 
 /// Characters kept of the status somebody left with.
 const LAST_STATUS: usize = 1_024;
@@ -240,14 +240,8 @@ impl Router {
         self.deal_out(cell, session, turn, &mut effects);
         self.follow(effects, turn, &mut Commits::new());
         if let Some((account, status)) = last {
-            // XEP-0012: when the last session ended. Nothing depends on it, so nobody waits for it.
-            let at = self.inner.clock.unix().as_secs();
-            let written = self.inner.store.set_last_activity(account, at, status);
-            tokio::spawn(async move {
-                if let Err(source) = written.await {
-                    debug!(event = "account.last_activity_failed", %source, "the end of a session was not noted");
-                }
-            });
+            // XEP-0012: when the last session ended.
+            self.departed(account, self.inner.clock.unix().as_secs(), status);
         }
     }
 

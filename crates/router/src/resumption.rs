@@ -401,6 +401,7 @@ impl Router {
                 warn!(event = "session.not_drained", account = %cell.jid, "a session is saved without what is kept for it");
             }
         }
+        self.write_departures().await;
         let mut result = Ok(());
         for cell in cells {
             let Some(account) = cell.account_id() else { continue };

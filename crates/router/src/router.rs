@@ -2,6 +2,7 @@
 
 use crate::account::{Cell, Shards};
 use crate::committer::Committer;
+use crate::departures::Departures;
 use crate::push::Notifications;
 use crate::revocations::Revocations;
 use crate::{
@@ -45,6 +46,7 @@ pub struct Parts {
 pub(crate) struct Inner {
     pub(crate) hosts: ArcSwap<Hosts>,
     pub(crate) settings: ArcSwap<Settings>,
+    revision: AtomicU64,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) registry: Registry,
     pub(crate) remote: Arc<dyn Remote>,
@@ -59,6 +61,7 @@ pub(crate) struct Inner {
     /// Requests of the server's own that await their answers: by id, and whom they were sent to.
     pub(crate) requests: Mutex<HashMap<String, (Jid, oneshot::Sender<Stanza>)>>,
     pub(crate) committer: Committer,
+    pub(crate) departures: Departures,
     pub(crate) notifications: Notifications,
     /// Accounts whose sessions were saved and not taken out yet.
     pub(crate) saved: Mutex<HashSet<BareJid>>,
@@ -100,6 +103,7 @@ impl Router {
             inner: Arc::new(Inner {
                 hosts: ArcSwap::from_pointee(parts.hosts),
                 settings: ArcSwap::from_pointee(parts.settings),
+                revision: AtomicU64::new(0),
                 store: parts.store,
                 registry: parts.registry,
                 remote: parts.remote,
@@ -112,6 +116,7 @@ impl Router {
                 next_session: AtomicU64::new(1),
                 requests: Mutex::new(HashMap::new()),
                 committer: Committer::default(),
+                departures: Departures::default(),
                 notifications: Notifications::default(),
                 saved: Mutex::new(HashSet::new()),
                 revocations: Revocations::default(),
@@ -131,6 +136,7 @@ impl Router {
     /// Swaps the domains. Sessions at a domain that is gone stay until they end.
     pub fn set_hosts(&self, hosts: Hosts) {
         self.inner.hosts.store(Arc::new(hosts));
+        self.inner.revision.fetch_add(1, Ordering::Release);
     }
     /// Whether the domain is ours.
     pub fn serves(&self, domain: &Domain) -> bool {
@@ -148,6 +154,12 @@ impl Router {
     /// Swaps the settings.
     pub fn set_settings(&self, settings: Settings) {
         self.inner.settings.store(Arc::new(settings));
+        self.inner.revision.fetch_add(1, Ordering::Release);
+    }
+    /// How often domains and settings were swapped: all that the features of streams depend on and that can change. Whoever
+    /// remembers what follows from them asks for this first.
+    pub fn revision(&self) -> u64 {
+        self.inner.revision.load(Ordering::Acquire)
     }
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
@@ -283,7 +295,7 @@ impl Router {
             return AccountPresence::Available;
         }
         match self.inner.store.account(jid).await {
-            Ok(Some(account)) if account.id == id => match account.last_activity {
+            Ok(Some(account)) if account.id == id => match self.last_activity(&account) {
                 Some((at, status)) => AccountPresence::Away { since: Some(Duration::from_secs(at)), status },
                 None => AccountPresence::Away { since: None, status: String::new() },
             },

@@ -57,7 +57,7 @@ fn row(admin: &Admin, account: &Account) -> UserRow {
             AccountState::Locked => "locked",
         },
         created: account.created,
-        last_activity: account.last_activity.as_ref().map(|(at, _)| *at),
+        last_activity: admin.router.last_activity(account).map(|(at, _)| at),
         sessions,
         offline_messages: None,
         contacts: None,
