@@ -29,7 +29,7 @@ use stonechat_router::{Asked, ClientSession, Ending, Holding, LoginStart, Peer, 
 use stonechat_sasl::DecoySecret;
 use stonechat_stanza::{ContentNamespace, StreamCondition, StreamError};
 use stonechat_stream::TlsFacts;
-use stonechat_stream::c2s::{C2s, Command, Config, Event, Limits, Transport};
+use stonechat_stream::c2s::{C2s, Command, Config, Event, Limits, Remembered, Transport};
 use tokio::net::TcpStream;
 use tracing::debug;
 
@@ -106,6 +106,9 @@ impl stonechat_stream::FeatureSource for FeaturesOf {
             stonechat_router::RegistrationMode::Closed => stonechat_stream::Registration::Closed,
         }
     }
+    fn revision(&self) -> Option<u64> {
+        Some(self.0.revision())
+    }
 }
 
 /// Randomness of the router, for streams.
@@ -141,6 +144,7 @@ impl ClientFront {
                 tokens: Some(router.token_secret().clone()),
                 transport,
                 limits: stream,
+                remembered: Remembered::default(),
             })
         };
         Arc::new(ClientFront {
@@ -345,6 +349,16 @@ impl Driver {
             Some(Event::Stanza(stanza)) => Step::Waiting(Box::pin(self.on_stanza(stanza, turn))),
             Some(event) => Step::Waiting(Box::pin(self.on_event(event))),
         })
+    }
+
+    /// The machine's last words, which leave with the end of the session.
+    fn take_leave(&mut self) {
+        let mut out = crate::pool::take();
+        self.machine.poll_transmit(&mut out);
+        if !out.is_empty() {
+            self.link.append(&out);
+        }
+        crate::pool::give(out);
     }
 
     fn transmit(&mut self) -> Going {

@@ -251,7 +251,7 @@ impl Link {
                     let opened = tls.open(buffer.get_mut(..count).unwrap_or_default(), &mut plain);
                     let ended = ended || tls.peer_has_closed();
                     // Tickets, key updates and alerts answer by themselves.
-                    let written = if tls.unsent().is_empty() { Ok(()) } else { state.write_out(&self.socket) };
+                    let written = if tls.presses() { state.write_out(&self.socket) } else { Ok(()) };
                     drop(state);
                     opened.map_err(session::invalid)?;
                     let count = plain.len();
@@ -276,6 +276,9 @@ impl Link {
             loop {
                 let Session::Tls(tls) = &mut state.session else { return Ok(Shake::Done) };
                 let advanced = tls.advance();
+                if advanced.is_ok() && !tls.is_handshaking() && !tls.presses() {
+                    return Ok(Shake::Done);
+                }
                 let written = state.write_out(&self.socket);
                 // The alert that says why goes out as far as the socket takes it.
                 advanced.map_err(session::invalid)?;
@@ -297,6 +300,11 @@ impl Link {
         })
     }
 
+    /// Queues the last words of the machine: [`Link::shut`] writes them.
+    pub(crate) fn append(&self, bytes: &[u8]) {
+        self.lock().append(|plain| plain.extend_from_slice(bytes));
+    }
+
     /// Queues bytes that the machine wants sent, and writes them out as far as the socket takes them.
     pub(crate) fn transmit(&self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.lock();
@@ -312,13 +320,11 @@ impl Link {
     /// Ends the TLS session (close_notify) and gives up the socket's writing side.
     pub(crate) fn shut(&self) {
         let mut state = self.lock();
-        // What was queued goes before the end.
-        let _ = state.write_out(&self.socket);
-        if let Session::Tls(tls) = &mut state.session
-            && !tls.is_handshaking()
-        {
-            let _ = tls.close();
+        // What was queued goes before the end, in one write with it where that is little.
+        if state.plain.len().saturating_sub(state.offset) > SEAL {
+            let _ = state.write_out(&self.socket);
         }
+        let _ = state.seal_end();
         let _ = state.write_out(&self.socket);
         state.die();
     }
@@ -396,7 +402,7 @@ impl State {
     fn has_unwritten(&self) -> bool {
         self.plain.len() > self.offset
             || match &self.session {
-                Session::Tls(tls) => !tls.unsent().is_empty(),
+                Session::Tls(tls) => tls.presses(),
                 Session::Plain => false,
             }
     }
@@ -422,7 +428,9 @@ impl State {
             let rest = self.plain.get(self.offset..).unwrap_or_default();
             let ready = match &self.session {
                 Session::Plain => rest,
-                Session::Tls(tls) => tls.unsent(),
+                // What nobody waits for goes with what is about to be sealed.
+                Session::Tls(tls) if tls.presses() || rest.is_empty() => tls.unsent(),
+                Session::Tls(_) => &[],
             };
             if !ready.is_empty() {
                 let count = match socket.try_write(ready) {
@@ -453,6 +461,20 @@ impl State {
         self.offset = 0;
         pool::give(std::mem::take(&mut self.plain));
         Ok(())
+    }
+
+    /// Seals what is queued, as far as one write takes it, and the end of the session.
+    fn seal_end(&mut self) -> Result<(), rustls::Error> {
+        let Session::Tls(tls) = &mut self.session else { return Ok(()) };
+        if tls.is_handshaking() {
+            return Ok(());
+        }
+        let rest = self.plain.get(self.offset..).unwrap_or_default();
+        if !rest.is_empty() && rest.len() <= SEAL {
+            tls.seal(rest)?;
+            self.offset = self.plain.len();
+        }
+        tls.close()
     }
 
     fn die(&mut self) {

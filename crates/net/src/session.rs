@@ -39,6 +39,15 @@ pub(crate) struct TlsSession {
     early: Vec<u8>,
     secret: Option<Box<ChannelSecret>>,
     peer_closed: bool,
+    haste: Haste,
+}
+
+/// Whether somebody waits for what is sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Haste {
+    Pressing,
+    /// It goes with what is sealed next.
+    None,
 }
 
 enum End {
@@ -89,6 +98,7 @@ impl TlsSession {
             early: Vec::new(),
             secret: None,
             peer_closed: false,
+            haste: Haste::Pressing,
         }
     }
 
@@ -121,6 +131,11 @@ impl TlsSession {
         self.outgoing.get(self.taken..).unwrap_or_default()
     }
 
+    /// Whether there are sealed bytes that are to be sent now.
+    pub(crate) fn presses(&self) -> bool {
+        self.haste == Haste::Pressing && !self.unsent().is_empty()
+    }
+
     /// The socket took so many of [`TlsSession::unsent`].
     pub(crate) fn sent(&mut self, count: usize) {
         self.taken = self.taken.saturating_add(count);
@@ -132,11 +147,22 @@ impl TlsSession {
 
     /// Goes on with the handshake, with what has been read.
     pub(crate) fn advance(&mut self) -> Result<(), rustls::Error> {
+        let nothing_before = self.unsent().is_empty();
         let mut incomplete = std::mem::take(&mut self.incomplete);
         let mut early = std::mem::take(&mut self.early);
         let used = self.process(&mut incomplete, &mut early, Then::Nothing);
         self.early = early;
-        self.keep(incomplete, used?)
+        self.keep(incomplete, used?)?;
+        // RFC 8446 §4.6.1: behind the client's Finished a server has nothing left to say but tickets, which are for another
+        // day. They spare a write of their own.
+        let tickets_alone = nothing_before
+            && matches!(self.end, End::Server(_))
+            && !self.is_handshaking()
+            && self.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        if tickets_alone {
+            self.haste = Haste::None;
+        }
+        Ok(())
     }
 
     /// Takes bytes of the handshake, for [`TlsSession::advance`].
@@ -198,6 +224,7 @@ impl TlsSession {
     }
 
     fn then(&mut self, then: Then<'_>) -> Result<(), rustls::Error> {
+        self.haste = Haste::Pressing;
         // A record that has not come whole is looked at again, since its handshake messages may have been begun.
         let mut incomplete = std::mem::take(&mut self.incomplete);
         let mut early = std::mem::take(&mut self.early);
@@ -231,6 +258,7 @@ impl TlsSession {
             }
         };
         if outcome.is_err() {
+            self.haste = Haste::Pressing;
             self.encode_alert();
         }
         if handshaking {

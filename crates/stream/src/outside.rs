@@ -41,7 +41,7 @@ pub trait Hosts: Send + Sync {
 }
 
 /// When a stream feature shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// After TLS, before authentication.
     BeforeAuthentication,
@@ -64,6 +64,10 @@ pub trait FeatureSource: Send + Sync {
     fn features(&self, phase: Phase, domain: &Domain) -> Vec<Element>;
     /// Whether registration is offered.
     fn registration(&self) -> Registration;
+    /// A number that is another one whenever something else is said; `None` when nothing is to be remembered of it.
+    fn revision(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// A source of random bytes.

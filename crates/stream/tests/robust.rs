@@ -404,6 +404,7 @@ fn client(admits: Admits) -> Client {
         tokens: Some(TokenSecret([2; 32])),
         transport: c2s::Transport::StartTlsOptional,
         limits: c2s::Limits::default(),
+        remembered: c2s::Remembered::default(),
     };
     Client { machine: C2s::new(Arc::new(config), Instant::now()), admits }
 }

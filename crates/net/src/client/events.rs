@@ -141,6 +141,8 @@ impl Driver {
                     session.settle().await;
                 }
                 self.machine.command(now, Command::Leave);
+                // The end follows at once, and takes our own last word with it.
+                return Going::On;
             }
             Event::Closed(closed) => {
                 if matches!(closed, Closed::Cleanly) {
@@ -152,7 +154,7 @@ impl Driver {
                     }
                     _ => debug!(event = "c2s.closed", peer = %self.peer, ?closed, "a stream ended"),
                 }
-                self.transmit();
+                self.take_leave();
                 return Going::Ended;
             }
             // A stanza goes its own way, and the others are taken by `note`.

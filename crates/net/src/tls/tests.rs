@@ -309,3 +309,43 @@ async fn a_burst_beyond_every_buffer_reaches_a_slow_reader_whole() {
     assert!(peer.await.unwrap() == sent, "every byte, in its place");
     assert_eq!(link.queued_bytes(), 0);
 }
+
+#[tokio::test]
+async fn rfc8446_4_6_1_a_ticket_waits_for_the_first_words_and_comes_with_them() {
+    let certificates = certificates();
+    for (version, tickets) in [(&TLS13, 1), (&TLS12, 0)] {
+        let (link, peer) = connected(move |mut socket| {
+            let mut client = client(&[version], b"xmpp-client", "a.example");
+            let mut word = [0; 7];
+            Stream::new(&mut client, &mut socket).read_exact(&mut word).unwrap();
+            (word, client.tls13_tickets_received())
+        })
+        .await;
+        accepted(&link, Choice::ByServerName(&certificates), Facing::Clients).await.unwrap();
+        assert!(!link.wants_write(), "nobody waits for anything");
+        assert_eq!(link.queued_bytes() > 0, tickets > 0);
+        link.transmit(b"welcome").unwrap();
+        assert_eq!(link.queued_bytes(), 0);
+        assert_eq!(peer.await.unwrap(), (*b"welcome", tickets));
+    }
+}
+
+#[tokio::test]
+async fn rfc8446_6_1_the_last_words_are_followed_by_the_end() {
+    let certificates = certificates();
+    let (link, peer) = connected(|mut socket| {
+        let mut client = client(&[&TLS13], b"xmpp-client", "a.example");
+        let mut words = Vec::new();
+        // Without a close_notify it would be an error.
+        Stream::new(&mut client, &mut socket).read_to_end(&mut words).unwrap();
+        words
+    })
+    .await;
+    accepted(&link, Choice::ByServerName(&certificates), Facing::Clients).await.unwrap();
+    link.append(b"one ");
+    link.append(b"two");
+    link.shut();
+    assert_eq!(link.queued_bytes(), 0);
+    drop(link);
+    assert_eq!(peer.await.unwrap(), b"one two");
+}

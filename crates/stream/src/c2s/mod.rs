@@ -4,7 +4,7 @@
 //! protocol, each in a file of its own: [`starttls`], [`sasl`], [`sasl2`], [`registration`], [`bind`], [`management`],
 //! [`client_state`]. What adds to the negotiation adds a file and a row. What rides on [`sasl2`] has files too:
 //! [`authenticate`] reads what is asked for, [`upgrade`], [`fast`] and [`bind2`] are what may be, [`pipelining`] lets it be
-//! asked early. [`stanzas`] is what is done with a bound client's stanzas.
+//! asked early; [`remembered`] spares writing the features anew for each stream. [`stanzas`] is what is done with a bound client's stanzas.
 //!
 //! Roster versioning and subscription pre-approval are announced by the [`FeatureSource`], where their rules live.
 
@@ -19,6 +19,7 @@ mod management;
 mod negotiation;
 mod pipelining;
 mod registration;
+mod remembered;
 mod sasl;
 mod sasl2;
 mod stanzas;
@@ -41,6 +42,7 @@ pub use client_state::ClientState;
 pub use fast::{IssuedToken, TokenFate, TokensOf};
 pub use machine::C2s;
 pub use management::{Enabled, ResumeRequest, Resumed, Resumption};
+pub use remembered::Remembered;
 pub use sasl2::{Authorized, Granted};
 
 /// What TLS is to this connection.
@@ -100,6 +102,8 @@ pub struct Config {
     pub transport: Transport,
     /// Bounds and times.
     pub limits: Limits,
+    /// What was offered to earlier streams.
+    pub remembered: Remembered,
 }
 
 /// What the machine wants known or done.

@@ -2,6 +2,7 @@
 //! (RFC 6120 §4.3).
 
 use super::machine::{C2s, State};
+use super::remembered::{Case, Written};
 use super::{bind, client_state, management, pipelining, registration, sasl, sasl2, starttls};
 use crate::ending::peer_error;
 use crate::features::{limits_feature, write_features};
@@ -56,12 +57,24 @@ fn extensions_after(stream: &C2s, features: &mut Vec<Element>) {
 }
 
 pub(super) fn send_features(stream: &mut C2s, phase: Phase) {
+    let revision = stream.config.features.revision();
+    let case = Case::of(stream, phase);
+    if let Some(written) = revision.and_then(|revision| stream.config.remembered.find(revision, &case)) {
+        stream.advertised.clone_from(&written.version);
+        stream.wire.out.extend_from_slice(&written.bytes);
+        return;
+    }
+    let before = stream.wire.out.len();
     let mut features = Vec::new();
     for row in ROWS.iter().filter(|row| row.phase == phase) {
         (row.advertise)(stream, &mut features);
     }
     pipelining::stamp(stream, phase, &mut features);
     write_features(&features, ns::CLIENT, &mut stream.wire.out);
+    if let Some(revision) = revision {
+        let bytes = stream.wire.out.get(before..).unwrap_or_default().to_vec();
+        stream.config.remembered.keep(revision, case, Written { bytes, version: stream.advertised.clone() });
+    }
 }
 
 /// An element that came before a resource is bound.

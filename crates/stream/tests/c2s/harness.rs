@@ -12,7 +12,8 @@ use stonechat_sasl::{
 };
 use stonechat_stanza::{ContentNamespace, StanzaCondition, StreamCondition};
 use stonechat_stream::c2s::{
-    Bound2, C2s, Command, Config, Enabled, Event, Granted, IssuedToken, Limits, Resumed, Resumption, Transport,
+    Bound2, C2s, Command, Config, Enabled, Event, Granted, IssuedToken, Limits, Remembered, Resumed, Resumption,
+    Transport,
 };
 use stonechat_stream::{Closed, FeatureSource, HostStatus, Hosts, Phase, Random, Registration, TlsFacts};
 use stonechat_xml::Element;
@@ -164,6 +165,7 @@ pub(crate) fn config(transport: Transport, registration: Registration) -> Config
         tokens: Some(TokenSecret(SECRET)),
         transport,
         limits: Limits::default(),
+        remembered: Remembered::default(),
     }
 }
 
@@ -173,10 +175,19 @@ impl Server {
     }
 
     pub(crate) fn with(config: Config) -> Server {
-        let now = Instant::now();
         let direct = config.transport == Transport::DirectTls;
-        let mut machine = C2s::new(Arc::new(config), now);
-        if direct {
+        Server::of(Arc::new(config), direct)
+    }
+
+    /// Over TLS, with settings that others have too.
+    pub(crate) fn shared(config: &Arc<Config>) -> Server {
+        Server::of(Arc::clone(config), true)
+    }
+
+    fn of(config: Arc<Config>, tls: bool) -> Server {
+        let now = Instant::now();
+        let mut machine = C2s::new(config, now);
+        if tls {
             machine.on_tls(now, TlsFacts { bindings: bindings(), ..TlsFacts::default() });
         }
         Server {

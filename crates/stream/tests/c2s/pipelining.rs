@@ -1,9 +1,14 @@
 //! XEP-0509, and clients that do not wait for features.
 
-use crate::harness::{BIND, HEADER, STARTTLS, Server, agent, auth, authenticate_plain, config, failure2};
+use crate::harness::{BIND, HEADER, STARTTLS, Server, agent, auth, authenticate_plain, bindings, config, failure2};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use stonechat_jid::Domain;
 use stonechat_stanza::StreamCondition;
-use stonechat_stream::Registration;
-use stonechat_stream::c2s::{Event, Transport};
+use stonechat_stream::c2s::{C2s, Config, Event, Transport};
+use stonechat_stream::{FeatureSource, Phase, Registration, TlsFacts};
+use stonechat_xml::Element;
 
 /// The version that the features have of themselves.
 fn version(features: &str) -> String {
@@ -89,4 +94,66 @@ fn abuse_31_what_was_sent_ahead_of_a_log_in_that_fails() {
     assert!(all.contains(&failure2("not-authorized")), "{all}");
     assert_eq!(server.ended_with(), Some(StreamCondition::NotAuthorized));
     assert!(!server.events.iter().any(|event| matches!(event, Event::Stanza(_) | Event::Bind2(..))));
+}
+
+/// Says something else with each revision, and how often it was asked.
+#[derive(Default)]
+struct Changing {
+    revision: AtomicU64,
+    asked: AtomicU64,
+}
+
+impl FeatureSource for Changing {
+    fn features(&self, phase: Phase, domain: &Domain) -> Vec<Element> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let revision = self.revision.load(Ordering::Relaxed);
+        vec![Element::new("changing", "urn:example").with_text(format!("{phase:?} {domain} {revision}"))]
+    }
+    fn registration(&self) -> Registration {
+        Registration::Closed
+    }
+    fn revision(&self) -> Option<u64> {
+        Some(self.revision.load(Ordering::Relaxed))
+    }
+}
+
+#[test]
+fn rfc6120_4_3_2_features_are_made_once_for_each_kind_of_stream_and_anew_when_they_change() {
+    let source = Arc::new(Changing::default());
+    let config =
+        Config { features: Arc::clone(&source) as _, ..config(Transport::StartTlsOptional, Registration::Closed) };
+    let config = Arc::new(config);
+    let stream = |tls: bool, domain: &str| {
+        let mut machine = C2s::new(Arc::clone(&config), Instant::now());
+        if tls {
+            machine.on_tls(Instant::now(), TlsFacts { bindings: bindings(), ..TlsFacts::default() });
+        }
+        machine.on_bytes(Instant::now(), HEADER.replace("a.example", domain).as_bytes());
+        let mut out = Vec::new();
+        machine.poll_transmit(&mut out);
+        let out = String::from_utf8(out).unwrap();
+        out[out.find("<stream:features>").unwrap()..].to_owned()
+    };
+    let kinds = [(true, "a.example"), (true, "b.example"), (false, "a.example"), (false, "b.example")];
+    let features = || kinds.map(|(tls, domain)| stream(tls, domain));
+    let first = features();
+    for (features, (tls, domain)) in first.iter().zip(kinds) {
+        assert!(features.contains(&format!("BeforeAuthentication {domain} 0")), "{features}");
+        assert_eq!(features.contains("<starttls "), !tls, "{features}");
+        assert_eq!(features.contains("config-version"), tls, "{features}");
+    }
+    let asked = source.asked.load(Ordering::Relaxed);
+    assert_eq!(features(), first);
+    assert_eq!(source.asked.load(Ordering::Relaxed), asked, "they were remembered");
+    source.revision.store(1, Ordering::Relaxed);
+    let second = features();
+    for (one, other) in second.iter().zip(&first) {
+        assert!(one.contains(".example 1"), "{one}");
+        assert_ne!(one, other);
+    }
+    // The version that was remembered with them is the one that the stream judges by (XEP-0509).
+    let known = version(&second[0]);
+    let mut machine = Server::shared(&config);
+    let all = machine.send(&format!("{HEADER}{}", authenticate_plain(&relying_on(&known))));
+    assert!(all.contains("<success ") && all.contains(&known), "{all}");
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use stonechat_jid::Domain;
 use stonechat_sasl::{DecoySecret, Lookup, TokenLookup, TokenSecret, Verdict};
-use stonechat_stream::c2s::{C2s, Command, Config, Event, Limits, Transport};
+use stonechat_stream::c2s::{C2s, Command, Config, Event, Limits, Remembered, Transport};
 use stonechat_stream::{FeatureSource, HostStatus, Hosts, Phase, Random, Registration, TlsFacts};
 use stonechat_xml::{Element, Framing, Limits as XmlLimits, Parser};
 
@@ -59,6 +59,7 @@ pub(crate) fn run(data: &[u8]) {
         tokens: Some(TokenSecret([2; 32])),
         transport: Transport::StartTlsOptional,
         limits: Limits::default(),
+        remembered: Remembered::default(),
     });
     let now = Instant::now();
     let mut machine = C2s::new(config, now);
