@@ -96,7 +96,7 @@ async fn rfc6121_2_5_what_is_removed_is_gone_and_who_was_away_is_told() {
 }
 
 #[tokio::test]
-async fn abuse_79_a_roster_has_a_bound_and_its_owner_is_not_in_it() {
+async fn abuse_80_a_roster_has_a_bound_and_its_owner_is_not_in_it() {
     let server = Server::start(Settings { max_roster: 2, ..Settings::default() }).await;
     let mut carol = server.connect("carol").await;
     for jid in ["x@far.example", "y@far.example"] {

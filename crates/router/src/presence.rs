@@ -149,9 +149,6 @@ impl Router {
         commits: &mut Commits,
         effects: &mut Effects,
     ) {
-        // §3.1.2: from the bare address, to the bare address.
-        stanza.head_mut().from = Some(cell.jid.clone().into());
-        stanza.head_mut().to = Some(contact.clone().into());
         let max = self.settings().max_roster;
         let mut state = cell.lock();
         let Some(loaded) = state.loaded_mut() else { return };
@@ -164,6 +161,9 @@ impl Router {
             let error = StanzaError::new(StanzaCondition::ResourceConstraint).with_text("the roster is full");
             return effects.bounce(&stanza, &error);
         }
+        // §3.1.2: from the bare address, to the bare address. What is refused is answered to the session that sent it.
+        stanza.head_mut().from = Some(cell.jid.clone().into());
+        stanza.head_mut().to = Some(contact.clone().into());
         let item = known.clone().unwrap_or_else(|| RosterItem::new(contact.clone()));
         let Transition { state: next, passage, consequence } = outbound(item.subscription, change);
         let listed = item.listed || next.to || next.from || next.pending_out || next.approved;

@@ -1,0 +1,172 @@
+//! Who is told of a presence and of its end (RFC 6121 §4), of requests (§3), and who gets what was kept.
+
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use stonechat_router::{Ending, Settings, Turn};
+use stonechat_stanza::Stanza;
+use support::{ALICE, CAROL, Client, Event, Server, written};
+
+const DESK: &str = "alice@stone.example/desk";
+const PRESENCE: &str = "<presence xmlns='jabber:client'/>";
+const UNAVAILABLE: &str = "<presence xmlns='jabber:client' type='unavailable'/>";
+
+fn directed(to: &str, rest: &str) -> String {
+    format!("<presence xmlns='jabber:client' to='{to}' {rest}/>")
+}
+
+/// How often somebody was told that alice's desk has gone.
+fn gone(client: &Client) -> usize {
+    let is_end = |stanza: &&Stanza| {
+        written(stanza).starts_with("<presence ")
+            && written(stanza).contains("type='unavailable'")
+            && stanza.from().is_some_and(|from| from.as_str() == DESK)
+    };
+    client.inbox.stanzas().iter().filter(is_end).count()
+}
+
+/// Everything that was routed to a client has arrived.
+async fn settled(client: &mut Client) {
+    client.ask("get", "stone.example", "<ping xmlns='urn:xmpp:ping'/>").await.unwrap();
+}
+
+#[tokio::test]
+async fn rfc6121_4_6_3_who_was_sent_presence_directly_is_told_of_its_end_once() {
+    for available in [true, false] {
+        for by_word in [true, false] {
+            let server = Server::start(Settings::default()).await;
+            let (mut alice, mut carol) = (server.connect("alice").await, server.connect("carol").await);
+            if available {
+                alice.send(PRESENCE).await;
+            }
+            alice.send(&directed("carol@stone.example/desk", "")).await;
+            if by_word {
+                alice.send(UNAVAILABLE).await;
+            } else {
+                alice.session.end(Ending::Lost, &mut Turn::new());
+            }
+            settled(&mut carol).await;
+            assert_eq!(gone(&carol), 1, "available: {available}, by its own word: {by_word}");
+        }
+    }
+    // Who was told already is not told again.
+    let server = Server::start(Settings::default()).await;
+    let (mut alice, mut carol) = (server.connect("alice").await, server.connect("carol").await);
+    alice.send(PRESENCE).await;
+    alice.send(&directed("carol@stone.example/desk", "")).await;
+    alice.send(&directed("carol@stone.example/desk", "type='unavailable'")).await;
+    alice.session.end(Ending::Closed, &mut Turn::new());
+    settled(&mut carol).await;
+    assert_eq!(gone(&carol), 1);
+}
+
+#[tokio::test]
+async fn rfc6121_4_5_2_contacts_and_ones_other_devices_are_told_of_the_end_once() {
+    for by_word in [true, false] {
+        let server = Server::start(Settings::default()).await;
+        let (mut alice, mut phone) = (server.connect("alice").await, server.connect_as("alice", "phone").await);
+        let mut bob = server.connect("bob").await;
+        for client in [&mut alice, &mut phone, &mut bob] {
+            client.send(PRESENCE).await;
+        }
+        // It changes nothing for a contact that is told anyway.
+        alice.send(&directed("bob@stone.example", "")).await;
+        if by_word {
+            alice.send(UNAVAILABLE).await;
+        } else {
+            alice.session.end(Ending::Closed, &mut Turn::new());
+        }
+        for client in [&mut phone, &mut bob] {
+            settled(client).await;
+            assert_eq!(gone(client), 1, "by its own word: {by_word}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn rfc6120_7_7_2_2_who_takes_a_resource_over_ends_the_session_that_had_it() {
+    let server = Server::start(Settings::default()).await;
+    let (mut alice, mut bob) = (server.connect("alice").await, server.connect("bob").await);
+    alice.send(PRESENCE).await;
+    bob.send(PRESENCE).await;
+    let mut again = server.connect("alice").await;
+    settled(&mut bob).await;
+    assert_eq!(gone(&bob), 1, "its presence has ended with it");
+    let closed = alice.inbox.events().into_iter().any(|event| matches!(event, Event::Closed(Some("conflict"))));
+    assert!(closed, "and it is told why");
+    again.send(PRESENCE).await;
+    bob.inbox.wait("the new one's presence", |stanza| written(stanza).contains(DESK)).await;
+}
+
+#[tokio::test]
+async fn rfc6121_3_1_3_a_request_is_shown_at_each_log_in_until_it_is_answered() {
+    let server = Server::start(Settings::default()).await;
+    let mut carol = server.connect("carol").await;
+    carol.send(&directed(ALICE, "type='subscribe'")).await;
+    let asks = |client: &Client| {
+        let stanzas = client.inbox.stanzas();
+        let asks = |stanza: &&Stanza| written(stanza).contains("type='subscribe'");
+        stanzas.iter().filter(asks).map(|stanza| stanza.from().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    for _ in 0..2 {
+        let mut alice = server.connect("alice").await;
+        alice.send(PRESENCE).await;
+        alice.send("<presence xmlns='jabber:client'><show>away</show></presence>").await;
+        settled(&mut alice).await;
+        assert_eq!(asks(&alice), [CAROL], "once, from the bare address");
+        alice.session.end(Ending::Closed, &mut Turn::new());
+    }
+    let mut alice = server.connect("alice").await;
+    alice.send(&directed(CAROL, "type='unsubscribed'")).await;
+    alice.send(PRESENCE).await;
+    settled(&mut alice).await;
+    assert_eq!(asks(&alice), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn abuse_80_82_who_may_not_subscribe_is_told() {
+    let server = Server::start(Settings { max_roster: 1, ..Settings::default() }).await;
+    let mut carol = server.connect("carol").await;
+    carol.send(&directed("x@far.example", "type='subscribe' id='1'")).await;
+    carol.send(&directed("y@far.example", "type='subscribe' id='2'")).await;
+    carol.send(&directed("x@far.example", "type='subscribe' id='3'")).await;
+    let refused = carol.inbox.wait("an error", |stanza| stanza.error().is_some()).await;
+    assert_eq!(refused.id().map(|id| id.to_string()).as_deref(), Some("2"));
+    assert!(written(&refused).contains("<resource-constraint "), "{}", written(&refused));
+    // Abuse case 82: nor does anybody to the own address.
+    carol.send(&directed(CAROL, "type='subscribe' id='4'")).await;
+    let refused = carol.inbox.wait("an error", |stanza| stanza.id().is_some_and(|id| &**id == "4")).await;
+    assert!(written(&refused).contains("<not-allowed "), "{}", written(&refused));
+    let sent = server.elsewhere().stanzas();
+    let sent: Vec<String> = sent.iter().map(|stanza| stanza.to().unwrap().to_string()).collect();
+    assert_eq!(sent, ["x@far.example", "x@far.example"]);
+}
+
+#[tokio::test]
+async fn xep0160_2_what_was_kept_comes_when_a_priority_stops_being_negative_and_once() {
+    let server = Server::start(Settings::default()).await;
+    let mut carol = server.connect("carol").await;
+    carol
+        .send(&format!("<message xmlns='jabber:client' type='chat' id='m' to='{ALICE}'><body>x</body></message>"))
+        .await;
+    let mut alice = server.connect("alice").await;
+    let got =
+        |client: &Client| client.inbox.stanzas().iter().filter(|stanza| written(stanza).contains("<body>x")).count();
+    let at = |priority: i8| format!("<presence xmlns='jabber:client'><priority>{priority}</priority></presence>");
+    alice.send(&at(-1)).await;
+    settled(&mut alice).await;
+    assert_eq!(got(&alice), 0);
+    alice.send(&at(0)).await;
+    alice.inbox.wait("what was kept", |stanza| written(stanza).contains("<body>x")).await;
+    alice.send(&at(5)).await;
+    settled(&mut alice).await;
+    assert_eq!(got(&alice), 1);
+}
