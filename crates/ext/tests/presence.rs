@@ -170,3 +170,64 @@ async fn xep0160_2_what_was_kept_comes_when_a_priority_stops_being_negative_and_
     settled(&mut alice).await;
     assert_eq!(got(&alice), 1);
 }
+
+/// The presences that came to a client, but for those from itself: type, sender, recipient.
+fn came(client: &Client) -> Vec<(String, String, String)> {
+    let of = |stanza: &Stanza| {
+        let xml = written(stanza);
+        let kind = xml.split_once("type='").and_then(|(_, rest)| rest.split_once('\'')).map_or("", |(kind, _)| kind);
+        let address = |jid: Option<&stonechat_jid::Jid>| jid.map(ToString::to_string).unwrap_or_default();
+        xml.starts_with("<presence ").then(|| (kind.to_owned(), address(stanza.from()), address(stanza.to())))
+    };
+    client.inbox.stanzas().iter().filter_map(of).collect()
+}
+
+#[tokio::test]
+async fn rfc6121_3_1_2_a_request_is_between_bare_addresses_and_keeps_its_words() {
+    let server = Server::start(Settings::default()).await;
+    let mut carol = server.connect("carol").await;
+    carol.send(&directed("x@far.example/res", "type='subscribe'")).await;
+    let sent = server.elsewhere().stanzas();
+    let addresses: Vec<_> = sent.iter().map(|one| (one.from().unwrap().as_str(), one.to().unwrap().as_str())).collect();
+    assert_eq!(addresses, [(CAROL, "x@far.example")]);
+    let request = format!(
+        "<presence xmlns='jabber:client' type='subscribe' to='{ALICE}/desk'><status>from the ball</status></presence>"
+    );
+    carol.send(&request).await;
+    let mut alice = server.connect("alice").await;
+    alice.send(PRESENCE).await;
+    let shown = alice.inbox.wait("the request", |stanza| written(stanza).contains("from the ball")).await;
+    assert_eq!((shown.from().unwrap().as_str(), shown.to().unwrap().as_str()), (CAROL, ALICE));
+}
+
+#[tokio::test]
+async fn rfc6121_3_2_1_who_is_not_subscribed_any_more_is_told_of_the_end_first() {
+    let server = Server::start(Settings::default()).await;
+    let mut alice = server.connect("alice").await;
+    alice.send(PRESENCE).await;
+    let mut bob = server.connect("bob").await;
+    bob.send(PRESENCE).await;
+    bob.inbox.wait("alice's presence", |stanza| written(stanza).contains(DESK)).await;
+    // Who asked for the roster is told of subscriptions.
+    bob.ask("get", "", "<query xmlns='jabber:iq:roster'/>").await.unwrap();
+    let before = came(&bob).len();
+    alice.send(&directed("bob@stone.example", "type='unsubscribed'")).await;
+    settled(&mut bob).await;
+    let kinds: Vec<_> = came(&bob)[before..].iter().map(|(kind, from, _)| (kind.clone(), from.clone())).collect();
+    assert_eq!(kinds, [("unavailable".to_owned(), DESK.to_owned()), ("unsubscribed".to_owned(), ALICE.to_owned())]);
+}
+
+#[tokio::test]
+async fn rfc6121_4_3_2_a_probe_is_answered_to_who_may_know_and_to_nobody_else() {
+    let server = Server::start(Settings::default()).await;
+    let (mut bob, mut carol) = (server.connect("bob").await, server.connect("carol").await);
+    for client in [&mut bob, &mut carol] {
+        client.send(&directed(ALICE, "type='probe'")).await;
+        settled(client).await;
+    }
+    bob.inbox.wait("an answer", |stanza| written(stanza).contains("type='unavailable'")).await;
+    let [(answer, from, to)] = came(&bob).try_into().expect("one answer");
+    assert_eq!((answer.as_str(), from.as_str()), ("unavailable", ALICE));
+    assert!(to.starts_with("bob@stone.example"), "{to}");
+    assert_eq!(came(&carol), [], "a stranger learns nothing");
+}
