@@ -7,12 +7,13 @@ use crate::pool;
 use crate::session::{self, TlsSession};
 use smallvec::SmallVec;
 use std::future::{Future, poll_fn};
-use std::io;
+use std::io::{self, Read};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use stonechat_router::{Delivery, Holding, Memory, Outbox, Pushed, Room};
 use stonechat_stanza::{ContentNamespace, StreamCondition, StreamError};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, oneshot};
@@ -207,10 +208,28 @@ impl Link {
         }
     }
 
+    /// Reads what the socket has. When that is less than there is room for, nothing is left: the runtime is told so, which
+    /// spares the attempt to read once more before each wait.
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut outcome = Err(io::ErrorKind::WouldBlock.into());
+        let drained = self.socket.try_io(Interest::READABLE, || {
+            outcome = (&*socket2::SockRef::from(&self.socket)).read(buffer);
+            match &outcome {
+                // Its end, an error and more of it show at the next attempt.
+                Ok(count) if *count == 0 || *count == buffer.len() => Ok(()),
+                Ok(_) => Err(io::ErrorKind::WouldBlock.into()),
+                Err(error) => Err(error.kind().into()),
+            }
+        });
+        // Only the runtime needs to know.
+        drop(drained);
+        outcome
+    }
+
     /// Reads raw bytes from the socket: the client's first TLS bytes, before there is a session.
     pub(crate) fn read_raw(&self, bytes: &mut Vec<u8>) -> io::Result<usize> {
         pool::with_read_buffer(|buffer| {
-            let count = self.socket.try_read(buffer)?;
+            let count = self.read(buffer)?;
             bytes.extend_from_slice(buffer.get(..count).unwrap_or_default());
             Ok(count)
         })
@@ -228,7 +247,7 @@ impl Link {
             match &mut state.session {
                 Session::Plain => {
                     drop(state);
-                    match self.socket.try_read(buffer) {
+                    match self.read(buffer) {
                         Ok(0) => Ok(Received::End),
                         Ok(count) => {
                             consume(buffer.get(..count).unwrap_or_default());
@@ -239,7 +258,7 @@ impl Link {
                     }
                 }
                 Session::Tls(tls) => {
-                    let count = match self.socket.try_read(buffer) {
+                    let count = match self.read(buffer) {
                         Ok(count) => count,
                         // Plaintext that came with the handshake waits for nobody.
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock && tls.has_early() => 0,
@@ -290,7 +309,7 @@ impl Link {
                 if !tls.is_handshaking() {
                     return Ok(Shake::Done);
                 }
-                match self.socket.try_read(buffer) {
+                match self.read(buffer) {
                     Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                     Ok(count) => tls.receive(buffer.get(..count).unwrap_or_default()).map_err(session::invalid)?,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Shake::Reading),
@@ -337,7 +356,7 @@ impl Link {
         }
         let emptied = async {
             while self.socket.readable().await.is_ok() {
-                let read = pool::with_read_buffer(|buffer| self.socket.try_read(buffer));
+                let read = pool::with_read_buffer(|buffer| self.read(buffer));
                 match read {
                     Ok(0) => return,
                     Ok(_) => {}
