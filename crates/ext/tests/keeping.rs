@@ -300,3 +300,23 @@ async fn xep0160_2_what_is_kept_after_a_log_in_that_found_nothing_is_given_to_th
         alice.session.end(Ending::Closed, &mut Turn::new());
     }
 }
+
+#[tokio::test]
+async fn xep0160_2_what_a_session_could_not_be_given_goes_to_the_next_one_that_is_there() {
+    let server = Server::start(without_archive()).await;
+    let mut bob = present(&server, "bob").await;
+    for text in ["one", "two"] {
+        bob.send(&chat(ALICE, text)).await;
+    }
+    let mut stuck = server.connect_as("alice", "desk").await;
+    stuck.inbox.is_stuck.store(true, Ordering::SeqCst);
+    stuck.send("<presence xmlns='jabber:client'/>").await;
+    stuck.inbox.wait("the last", has_body("two")).await;
+    // They are being given to the other one, which takes nothing.
+    let mut second = server.connect_as("alice", "garden").await;
+    second.send("<presence xmlns='jabber:client'/>").await;
+    assert!(texts(&second).is_empty());
+    stuck.session.end(Ending::Lost, &mut Turn::new());
+    second.inbox.wait("the last", has_body("two")).await;
+    assert_eq!(texts(&second), ["one", "two"]);
+}

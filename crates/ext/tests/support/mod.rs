@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain, Level};
@@ -79,6 +79,8 @@ pub(crate) struct Inbox {
     arrived: Notify,
     /// How often the server asked what was handled.
     pub(crate) requests: AtomicUsize,
+    /// Whether the connection takes nothing any more, and does not end either.
+    pub(crate) is_stuck: AtomicBool,
 }
 
 impl Inbox {
@@ -123,6 +125,9 @@ impl Outbox for Inbox {
     }
     fn flush(&self) {}
     fn written(&self) -> Pin<Box<dyn Future<Output = bool> + Send>> {
+        if self.is_stuck.load(Ordering::SeqCst) {
+            return Box::pin(std::future::pending());
+        }
         Box::pin(std::future::ready(true))
     }
     fn close(&self, error: Option<StreamError>) {
