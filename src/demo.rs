@@ -38,7 +38,7 @@ pub(crate) fn run(options: &Demo) -> Result<(), Failure> {
             }
         }
         println!("{}", welcome(port, direct, &path.display().to_string()));
-        serve::until_stopped(server, signals).await
+        serve::until_stopped(server, signals, serve::HangUp::Ends).await
     })
 }
 
@@ -52,6 +52,6 @@ fn welcome(port: u16, direct: u16, config: &str) -> String {
              /connect romeo@localhost server 127.0.0.1 port {port} tls trust\n\n\
          Look inside from another terminal:\n    \
              stonechat --config {config} session list\n    stonechat --config {config} status\n\n\
-         Ctrl-C ends it. What happens follows.\n"
+         Ctrl-C ends it, or closing the terminal. What happens follows.\n"
     )
 }

@@ -23,7 +23,7 @@ pub(crate) fn run(named: Option<&Path>, options: &Serve) -> Result<(), Failure> 
         let signals = Signals::catch()?;
         let server = server::start(config).await?;
         announce(&server);
-        until_stopped(server, signals).await
+        until_stopped(server, signals, HangUp::Reloads).await
     })
 }
 
@@ -81,14 +81,26 @@ impl Signals {
     }
 }
 
-/// Serves until SIGTERM, SIGINT or `stonechat stop`; SIGHUP reloads.
-pub(crate) async fn until_stopped(mut server: Server, mut signals: Signals) -> Result<(), Failure> {
+/// What SIGHUP means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HangUp {
+    /// The configuration is read again, as with every service.
+    Reloads,
+    /// The terminal was closed, and the server with it.
+    Ends,
+}
+
+/// Serves until SIGTERM, SIGINT or `stonechat stop`, or until SIGHUP where that is an end.
+pub(crate) async fn until_stopped(mut server: Server, mut signals: Signals, hang_up: HangUp) -> Result<(), Failure> {
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => break,
             _ = signals.interrupt.recv() => break,
             () = server.stop_requested() => break,
             _ = signals.hangup.recv() => {
+                if hang_up == HangUp::Ends {
+                    break;
+                }
                 if let Err(message) = Lifecycle::reload(&**server.control()) {
                     error!(event = "config.reload_failed", "the old configuration stays: {message}");
                 }

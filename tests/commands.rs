@@ -593,7 +593,8 @@ async fn the_demonstration_has_two_accounts_and_can_be_looked_into() {
     ends_well(child).await;
     // It can be shown again.
     let again = serve_demo(directory.path(), port).await;
-    signal(&again, "TERM");
+    // Whoever closes the terminal is done with it.
+    signal(&again, "HUP");
     ends_well(again).await;
 }
 
