@@ -57,6 +57,7 @@ impl Outbox for Nowhere {
         Box::pin(std::future::ready(true))
     }
     fn close(&self, _error: Option<StreamError>) {}
+    fn cork(&self) {}
     fn cut(&self) {
         self.close(None);
     }

@@ -493,3 +493,18 @@ async fn xep0357_devices_are_woken_when_nobody_looks_and_forgotten_on_permanent_
     alice.send(&chat(BOB, "gone")).await;
     assert_eq!(server.elsewhere().stanzas().len(), 2);
 }
+
+#[tokio::test]
+async fn xep0386_3_2_what_comes_between_a_bind_and_its_answer_is_counted() {
+    let server = Server::start(Settings::default()).await;
+    let mut alice = server.connect("alice").await;
+    let facts = SessionFacts { counts: Some(Resumable::Yes), ..SessionFacts::default() };
+    let mut bob = server.connect_with("bob", "desk", facts).await;
+    alice.send(&chat("bob@stone.example/desk", "early")).await;
+    bob.inbox.wait("it", has_body("early")).await;
+    let id = bob.session.enable_counting(Resumable::Yes).await.unwrap().text();
+    assert_eq!(bob.session.acknowledged(2, &mut Turn::new()), Err(1), "one was sent");
+    bob.session.end(Ending::Lost, &mut Turn::new());
+    let (bob, _) = resume(&server, &id, 0).await.unwrap();
+    bob.inbox.wait("what was not acknowledged", has_body("early")).await;
+}

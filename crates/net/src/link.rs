@@ -568,6 +568,10 @@ impl Outbox for Link {
         }
     }
 
+    fn cork(&self) {
+        Link::cork(self);
+    }
+
     fn cut(&self) {
         self.lock().die();
         self.wake.notify_one();

@@ -62,6 +62,7 @@ impl Outbox for Paper {
         Box::pin(ready(true))
     }
     fn close(&self, _: Option<StreamError>) {}
+    fn cork(&self) {}
     fn cut(&self) {
         self.close(None);
     }

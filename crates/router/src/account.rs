@@ -304,6 +304,7 @@ impl Cell {
         jid: &FullJid,
         outbox: &Arc<dyn Outbox>,
         facts: SessionFacts,
+        counts: Option<Option<SmId>>,
     ) -> Result<Option<Session>, BindError> {
         let max = router.settings().max_sessions;
         let inherits = facts.instead_of.as_deref().and_then(SmId::parse).map_or(Inherits::Nothing, Inherits::Of);
@@ -322,10 +323,15 @@ impl Cell {
             None if state.sessions.len() >= max => return Err(too_many_sessions()),
             None => None,
         };
+        let mut out = Outflow::new(Arc::clone(outbox), router.memory());
+        if let Some(id) = counts {
+            // Under the lock under which it becomes visible: nothing that it is sent is left uncounted.
+            out.count(id);
+        }
         state.sessions.push(Session {
             id,
             jid: jid.clone(),
-            out: Outflow::new(Arc::clone(outbox), router.memory()),
+            out,
             facts,
             carbons: Carbons::Disabled,
             history: History::Sent,

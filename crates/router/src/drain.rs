@@ -60,7 +60,7 @@ impl Router {
             let mut state = cell.lock();
             let account = state.loaded().map(|loaded| loaded.id);
             let Some(session) = state.session(id) else { return };
-            session.out.count(sm);
+            session.out.begin_counting(sm);
             match (session.inherits, sm, account) {
                 (Inherits::Of(gone), Some(sm), Some(account)) => {
                     session.inherits = Inherits::Own;

@@ -52,6 +52,8 @@ pub trait Outbox: Send + Sync + 'static {
     fn written(&self) -> Pin<Box<dyn Future<Output = bool> + Send>>;
     /// Ends the stream after what is queued: the error first, when there is one.
     fn close(&self, error: Option<StreamError>);
+    /// Holds back what is pushed until the stream's own answer is on its way. The driver lets it out again.
+    fn cork(&self);
     /// Ends the connection at once and gives up what is queued: its peer does not take it, and would not take an error.
     fn cut(&self);
     /// Bytes queued and not yet written.

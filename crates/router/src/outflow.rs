@@ -263,6 +263,17 @@ impl Outflow {
         }
     }
 
+    /// Counting begins with the next stanza, unless it has begun. What is sent from here on stands behind the stream's answer,
+    /// which the caller makes.
+    pub(crate) fn begin_counting(&mut self, id: Option<SmId>) {
+        if let Some(link) = &self.link {
+            link.cork();
+        }
+        if self.counting.is_none() {
+            self.count(id);
+        }
+    }
+
     /// Counting begins with the next stanza (XEP-0198 §3).
     pub(crate) fn count(&mut self, id: Option<SmId>) {
         self.counting = Some(Box::new(Counting::new(id)));

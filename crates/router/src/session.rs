@@ -30,6 +30,9 @@ pub struct SessionFacts {
     /// The session that the client wanted back on this stream and that is gone (XEP-0198 §5): what the store still holds for
     /// it is this client's.
     pub instead_of: Option<String>,
+    /// Whether it is counted what the session is sent from its first stanza on (XEP-0386 §3.2): the answer that says so stands
+    /// before everything that the session is sent.
+    pub counts: Option<Resumable>,
     /// When its log-in began ([`Router::login_start`]): what was revoked since then does not hold for it.
     pub login: Option<LoginStart>,
 }
@@ -217,6 +220,18 @@ pub(crate) enum Inbound {
 const RESOURCE_BYTES: usize = 9;
 
 impl Router {
+    /// The id of a session that begins to count; `None` for one that may not be resumed.
+    fn counting_id(&self, resumable: Resumable) -> Option<SmId> {
+        match resumable {
+            Resumable::Yes => {
+                let mut bytes = [0u8; 16];
+                self.inner.random.fill(&mut bytes);
+                Some(SmId(bytes))
+            }
+            Resumable::No => None,
+        }
+    }
+
     /// Binds a resource (RFC 6120 §7). A resource in use goes to the newcomer: the older stream ends with `conflict`
     /// (§7.7.2.2 lets the server choose; a client that comes back must not be locked out by its own ghost).
     pub async fn bind(
@@ -242,16 +257,25 @@ impl Router {
         let cell = self.loaded(account).await.ok_or(BindError::NotAllowed)?;
         let id = SessionId(self.inner.next_session.fetch_add(1, Ordering::Relaxed));
         let (login, device) = (facts.login, facts.device.clone());
-        if let Some(replaced) = cell.bind(self, id, &jid, &outbox, facts)? {
+        let counts = facts.counts.map(|resumable| self.counting_id(resumable));
+        if let Some(replaced) = cell.bind(self, id, &jid, &outbox, facts, counts)? {
             self.left(&cell, replaced, &mut Turn::new());
         }
+        let mut commits = Commits::new();
+        let counting = match counts {
+            Some(id) => {
+                commits.begin(None);
+                Inbound::Counting { received: 0, id }
+            }
+            None => Inbound::NotCounting,
+        };
         let session = ClientSession {
             router: self.clone(),
             cell,
             id,
             jid,
-            commits: Commits::new(),
-            counting: Inbound::NotCounting,
+            commits,
+            counting,
             acknowledgement: None,
             entrance: Some(entrance),
         };
@@ -343,19 +367,19 @@ impl ClientSession {
         id.map(|id| (id, *received))
     }
 
-    /// Begins to count, in both directions (XEP-0198 §3): with the next stanza. `resumable` asks for a session that may be
-    /// resumed; whoever learns its id finds what the session before it left under it.
+    /// Begins to count, in both directions (XEP-0198 §3): with the next stanza, unless it was bound as one that counts.
+    /// `resumable` asks for a session that may be resumed; whoever learns its id finds what the session before it left under
+    /// it. The outbox is corked from here on, because what is counted stands behind the answer.
     pub async fn enable_counting(&mut self, resumable: Resumable) -> Option<SmId> {
-        let id = match resumable {
-            Resumable::Yes => {
-                let mut bytes = [0u8; 16];
-                self.router.inner.random.fill(&mut bytes);
-                Some(SmId(bytes))
+        let id = match self.counting {
+            Inbound::Counting { id, .. } => id,
+            Inbound::NotCounting => {
+                let id = self.router.counting_id(resumable);
+                self.commits.begin(None);
+                self.counting = Inbound::Counting { received: 0, id };
+                id
             }
-            Resumable::No => None,
         };
-        self.commits.begin(None);
-        self.counting = Inbound::Counting { received: 0, id };
         self.router.begin_counting(&self.cell, self.id, id).await;
         id
     }

@@ -133,6 +133,7 @@ impl Outbox for Inbox {
     fn close(&self, error: Option<StreamError>) {
         self.add(Event::Closed(error.map(|error| error.condition.name())));
     }
+    fn cork(&self) {}
     fn cut(&self) {
         self.close(None);
     }

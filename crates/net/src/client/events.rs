@@ -24,12 +24,15 @@ use stonechat_stream::c2s::{
 use stonechat_stream::{Closed, Token};
 use tracing::{debug, error, info, warn};
 
-async fn enable(session: &mut ClientSession, resumption: Resumption) -> Enabled {
-    let resumable = match resumption {
+fn resumable(resumption: Resumption) -> Resumable {
+    match resumption {
         Resumption::Wanted { .. } => Resumable::Yes,
         Resumption::NotWanted => Resumable::No,
-    };
-    let id = session.enable_counting(resumable).await.map(|id| id.text());
+    }
+}
+
+async fn enable(session: &mut ClientSession, resumption: Resumption) -> Enabled {
+    let id = session.enable_counting(resumable(resumption)).await.map(|id| id.text());
     let max = id.as_ref().map(|_| u32::try_from(RESUMPTION.as_secs()).unwrap_or(u32::MAX));
     Enabled { id, max }
 }
@@ -111,7 +114,7 @@ impl Driver {
                 self.machine.command(Instant::now(), Command::Upgraded(token));
             }
             Event::Bind(token, account, resource) => {
-                let bound = self.bind(&account, resource.as_deref()).await;
+                let bound = self.bind(&account, resource.as_deref(), None).await;
                 let command = match bound {
                     Ok(jid) => Command::Bound(token, jid),
                     Err(BindError::Refused(error)) => Command::BindRefused(token, error),
@@ -169,8 +172,13 @@ impl Driver {
         self.transmit()
     }
 
-    async fn bind(&mut self, account: &BareJid, resource: Option<&str>) -> Result<FullJid, BindError> {
-        let facts = self.facts();
+    async fn bind(
+        &mut self,
+        account: &BareJid,
+        resource: Option<&str>,
+        counts: Option<Resumable>,
+    ) -> Result<FullJid, BindError> {
+        let facts = SessionFacts { counts, ..self.facts() };
         let outbox: Arc<dyn Outbox> = self.link.clone();
         // Nothing overtakes the answer.
         self.link.cork();
@@ -204,14 +212,14 @@ impl Driver {
             connection: self.describe(),
             device: self.device.as_deref().map(str::to_owned),
             instead_of: self.instead_of.as_deref().map(str::to_owned),
+            counts: None,
             login: Some(self.login),
         }
     }
 
-    /// XEP-0198 §3: from here on both directions are counted. Nothing that is counted overtakes the answer: the link is
-    /// corked until that is on its way.
+    /// XEP-0198 §3: from here on both directions are counted. Nothing that is counted overtakes the answer, and nothing that
+    /// is not counted stands behind it: the router corks the link as it begins to count.
     async fn on_enable(&mut self, token: Token, resumption: Resumption) {
-        self.link.cork();
         let command = match &mut self.session {
             Some(session) => Command::Enabled(token, enable(session, resumption).await),
             None => Command::EnableRefused(token, StanzaCondition::UnexpectedRequest),
@@ -223,7 +231,7 @@ impl Driver {
     async fn on_bind2(&mut self, request: &Bind2Request) -> Result<Bound2, BindError> {
         let router = self.front.router.clone();
         let resource = router.resource_of(&request.account, request.tag.as_deref(), request.device.as_deref());
-        let jid = self.bind(&request.account, Some(&resource)).await?;
+        let jid = self.bind(&request.account, Some(&resource), request.enable.map(resumable)).await?;
         let archive = router.archive_bounds(&request.account).await;
         let mut enabled = None;
         if let Some(session) = &mut self.session {

@@ -360,6 +360,7 @@ impl Outbox for Inbox {
         Box::pin(std::future::ready(true))
     }
     fn close(&self, _error: Option<StreamError>) {}
+    fn cork(&self) {}
     fn cut(&self) {
         self.close(None);
     }
