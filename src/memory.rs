@@ -65,20 +65,15 @@ pub(crate) async fn watch(router: Router) {
             router.store().give_back();
         }
         // Looking for those who hold much costs a look at everybody: not worth it where it was in vain a moment ago.
-        let shed = match in_vain {
-            Some(at) if at.elapsed() < LATE => Shed::default(),
-            _ => router.shed(),
-        };
-        if shed.sessions == 0 && memory.excess() > 0 {
-            in_vain = in_vain.filter(|at| at.elapsed() < LATE).or_else(|| Some(Instant::now()));
-        } else if shed.sessions > 0 {
-            in_vain = None;
-            warn!(
-                event = "memory.sessions_ended",
-                sessions = shed.sessions,
-                bytes = shed.bytes,
-                "memory is short: the sessions that held the most were ended"
-            );
+        if in_vain.is_none_or(|at| at.elapsed() >= LATE) {
+            let Shed { sessions, bytes } = router.shed();
+            in_vain = (sessions == 0 && memory.excess() > 0).then(Instant::now);
+            if sessions > 0 {
+                warn!(
+                    event = "memory.sessions_ended",
+                    sessions, bytes, "memory is short: the sessions that held the most were ended"
+                );
+            }
         }
         tokio::time::sleep(pause(used, memory.ceiling())).await;
     }

@@ -25,9 +25,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use stonechat_jid::{BareJid, Domain};
-use stonechat_router::{Asked, ClientSession, Ending, Holding, LoginStart, Peer, Router, Turn};
+use stonechat_router::{Asked, ClientSession, Ending, Holding, LoginStart, Peer, Router, Turn, short_of_memory};
 use stonechat_sasl::DecoySecret;
-use stonechat_stanza::{ContentNamespace, StreamCondition, StreamError};
+use stonechat_stanza::ContentNamespace;
 use stonechat_stream::TlsFacts;
 use stonechat_stream::c2s::{C2s, Command, Config, Event, Limits, Remembered, Transport};
 use tokio::net::TcpStream;
@@ -268,10 +268,6 @@ struct Driver {
     owed: Option<u32>,
     /// How the stream ends, if it ended now.
     ending: Ending,
-}
-
-fn short_of_memory() -> StreamError {
-    StreamError::new(StreamCondition::ResourceConstraint).with_text("this server is short of memory")
 }
 
 fn poll_handles_more(session: &mut Option<ClientSession>, cx: &mut Context<'_>) -> Poll<()> {

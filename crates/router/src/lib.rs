@@ -56,7 +56,7 @@ pub use error::{AccountError, BindError};
 pub use extension::{Extension, Info, IqAnswer, IqHandler, IqKind, IqRequest, IqTarget, Place, Registrar};
 pub use hosts::Hosts;
 pub use inspect::{Killed, SessionStanding, SessionView};
-pub use memory::{Asked, FREE, Holding, Memory, Peer, Room, Shortage};
+pub use memory::{Asked, Holding, Memory, Peer, Room, Shortage, short_of_memory};
 pub use outbox::{Delivery, Outbox, Pushed, Turn};
 pub use outflow::Attention;
 pub use registry::{DoubleClaim, Registry};

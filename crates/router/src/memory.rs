@@ -18,11 +18,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use stonechat_stanza::{StreamCondition, StreamError};
 use tokio::sync::Notify;
 
 /// Bytes that every holder may have whatever the others have, and that are not counted: what is on its way to somebody who
 /// reads.
-pub const FREE: usize = 64 * 1024;
+pub(crate) const FREE: usize = 64 * 1024;
 
 /// How long a stream is not read after it was, while memory is as short as it can be.
 const SLOWLY: std::time::Duration = std::time::Duration::from_secs(1);
@@ -105,8 +106,13 @@ pub enum Asked {
     Nothing,
     /// Not to be read from for so long.
     Pause(std::time::Duration),
-    /// To end, with `resource-constraint`.
+    /// To end, with [`short_of_memory`].
     End,
+}
+
+/// What a stream that is to end is told.
+pub fn short_of_memory() -> StreamError {
+    StreamError::new(StreamCondition::ResourceConstraint).with_text("this server is short of memory")
 }
 
 /// What is known of the process's memory. Without a ceiling there is never a shortage.

@@ -8,7 +8,8 @@
 //! held back before it gets a place in the line.
 //!
 //! Bounds (P4): the line and the unacknowledged stanzas have one bound in bytes and one in number, and less when the whole
-//! server is short of memory ([`crate::memory`]); what waits for attention is let out when it grows. A session that passes them is ended, and the delivery plan says what becomes of the rest.
+//! server is short of memory ([`crate::memory`]); what waits for attention is let out when it grows. A session that passes
+//! them is ended, and the delivery plan says what becomes of the rest.
 
 use crate::{Delivery, Holding, Memory, Outbox, Pushed, Room, Turn};
 use serde::{Deserialize, Serialize};

@@ -6,7 +6,8 @@
 //! Deliberately absent: when this is done, which the composition decides by what it measures.
 
 use crate::account::Cell;
-use crate::{FREE, Router, SessionId};
+use crate::memory::FREE;
+use crate::{Router, SessionId};
 use std::cmp::Reverse;
 use std::sync::Arc;
 

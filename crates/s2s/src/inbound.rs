@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use stonechat_jid::{Domain, Jid};
-use stonechat_router::{Asked, Commits, Holding, Peer, Router, Turn};
+use stonechat_router::{Asked, Commits, Holding, Peer, Router, Turn, short_of_memory};
 use stonechat_stanza::{StanzaCondition, StreamCondition, StreamError};
 use stonechat_stream::s2s_in::{Command, Config, Event, S2sIn};
 use stonechat_stream::s2s_out::Question;
@@ -267,11 +267,7 @@ impl Inbound {
         match self.held.asked_of(peer) {
             Asked::Nothing => {}
             Asked::Pause(pause) => self.paused_until = self.paused_until.max(now.checked_add(pause)),
-            Asked::End => {
-                let error = StreamError::new(StreamCondition::ResourceConstraint);
-                let error = error.with_text("this server is short of memory");
-                self.machine.command(now, Command::Close(Some(error)));
-            }
+            Asked::End => self.machine.command(now, Command::Close(Some(short_of_memory()))),
         }
     }
 

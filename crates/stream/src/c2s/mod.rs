@@ -4,7 +4,8 @@
 //! protocol, each in a file of its own: [`starttls`], [`sasl`], [`sasl2`], [`registration`], [`bind`], [`management`],
 //! [`client_state`]. What adds to the negotiation adds a file and a row. What rides on [`sasl2`] has files too:
 //! [`authenticate`] reads what is asked for, [`upgrade`], [`fast`] and [`bind2`] are what may be, [`pipelining`] lets it be
-//! asked early; [`remembered`] spares writing the features anew for each stream. [`stanzas`] is what is done with a bound client's stanzas.
+//! asked early; [`remembered`] spares writing the features anew for each stream. [`stanzas`] is what is done with a bound
+//! client's stanzas.
 //!
 //! Roster versioning and subscription pre-approval are announced by the [`FeatureSource`], where their rules live.
 
